@@ -1,0 +1,1 @@
+//! Write a stage for runner in Rust

@@ -1,0 +1,1 @@
+//! Programs a stage may start, and the confinement they run in

@@ -1,0 +1,1 @@
+//! Files of the workspace, by path, for reading or writing

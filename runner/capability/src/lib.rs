@@ -1,0 +1,1 @@
+//! The one boundary that every effect crosses, and what a capability is made of

@@ -1,0 +1,1 @@
+//! Events to output, one file per audience

@@ -1,0 +1,1 @@
+//! When each stage runs: a pure state machine

@@ -1,0 +1,1 @@
+//! What a stage sees of the checkout, and what it leaves behind

@@ -1,1 +1,15 @@
-//! From the text of a pipeline file to a plan that leaves nothing to decide
+//! From the text of a pipeline file to a plan that leaves nothing to decide.
+//!
+//! `text → raw (a spanned tree) → model (valid once built) → plan (with plugins and grants)`. Pure: no file is read here but the
+//! one that the caller gives as text; plugins and capabilities come in through the ports [`manifest::Plugins`] and
+//! [`grant::GrantSchema`]. Every mistake is collected with its place, code and hint ([`diagnostic`]).
+
+pub mod bind;
+pub mod build;
+pub mod diagnostic;
+pub mod grant;
+pub mod manifest;
+pub mod node;
+pub mod plan;
+pub mod raw;
+pub mod when;

@@ -1,0 +1,79 @@
+//! What the plan needs to know of a capability: how its grants are decoded, and what they show of themselves.
+//!
+//! This is a port. `pipeline` knows no capability by name; the command line hands in the schemas of those that exist.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::diagnostic::Diagnostic;
+use crate::node::Node;
+
+/// How `[stage.<name>.grants.<capability>]` is read.
+pub trait GrantSchema: Send + Sync {
+    /// The key under `grants`, and the name that a plugin's manifest requests: `http`.
+    fn name(&self) -> &'static str;
+
+    /// One line for `plan` and `inspect`: "HTTP requests to granted places".
+    fn summary(&self) -> &'static str;
+
+    /// Prefixes of the component imports that this grant links: `runner:http/`.
+    fn interfaces(&self) -> &'static [&'static str];
+
+    /// Prefixes of the standard WASI imports that stay linkable without the grant, and then refuse: `wasi:http/`.
+    fn standard(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// TOML for a hint: the smallest grant of this kind, as it would stand in the file.
+    fn example(&self) -> &'static str;
+
+    /// Keys whose strings are paths or URLs. Only there may a value from outside (git, a string input, an output) stand, and only as one
+    /// whole segment between `/`, percent-encoded; anywhere else `pipeline` refuses it before `decode` is called.
+    fn path_keys(&self) -> &'static [&'static str] {
+        &["path", "paths", "url"]
+    }
+
+    /// Decodes a grant after interpolation. Pushes every mistake; `None` if the grant can't be used at all.
+    fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>>;
+}
+
+/// What a grant may depend on besides its own table.
+#[derive(Debug, Clone)]
+pub struct GrantContext {
+    /// The stage, for messages and for the tables named in remedies.
+    pub stage: String,
+    /// Bundled and local plugins may be given what a stranger's may not (`commands` with `in = "host"`).
+    pub trusted_plugin: bool,
+    /// A variable of the environment that the runner was started in, for toolchains. Never shown to the stage as it is.
+    pub host_env: fn(&str) -> Option<String>,
+}
+
+/// A decoded grant. Capabilities get theirs back by downcasting (`as_any`).
+pub trait Grant: Any + Debug + Send + Sync {
+    fn as_any(&self) -> &dyn Any;
+
+    /// The authority that this grant gives, one line each, complete: nothing that it allows is missing here.
+    fn authority(&self) -> Vec<Authority>;
+
+    /// The parts of the workspace that it opens, for the stage itself and for its commands.
+    fn mounts(&self) -> Vec<MountRule> {
+        Vec::new()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authority {
+    /// `write src/**`, `GET https://api.example/v1/**`, `run cargo (confined, no network)`.
+    pub text: String,
+    /// Shown in red: unconfined commands, private addresses, writing through to the checkout.
+    pub alarming: bool,
+}
+
+/// A subtree of the workspace that a grant opens. The longest matching path decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountRule {
+    /// Relative to the workspace, normalised, with `/`; `.` for all of it.
+    pub path: String,
+    pub writable: bool,
+}

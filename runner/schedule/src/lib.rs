@@ -1,1 +1,29 @@
-//! When each stage runs: a pure state machine
+//! When each stage runs: a pure state machine, `(state, input, now) → actions`.
+//!
+//! It owns the order, the number of stages at once, the skip rules, retries, time-outs, fail-fast and cancellation, and nothing
+//! else: it starts no stage, reads no clock, evaluates no condition and prints nothing. The driver does those and reports back,
+//! so every rule here is a plain unit test with an invented `now`.
+//!
+//! ```text
+//! driver                                  schedule
+//!   handle(Start, 0)                  ──►   Start{lint} Start{test}
+//!   … runs both …
+//!   handle(Finished{lint, …}, 1.2 s)  ──►   Settle{lint} Evaluate{deploy}
+//!   handle(Condition{deploy, …}, …)   ──►   Start{deploy}
+//!   sleep until wake_at(), handle(Tick)
+//! ```
+//!
+//! The work of a whole run is proportional to stages plus needs (times the logarithm of how many are ready at once): no event
+//! looks at all stages, except the one that stops the run.
+
+mod graph;
+mod machine;
+mod retry;
+mod rules;
+
+pub use graph::{Graph, GraphError, Node, Selection, UnknownStages};
+pub use machine::{Action, ConditionResult, Input, Options, Schedule, Signal, StopReason};
+pub use rules::{Decision, Reason, Standing, decide};
+
+pub use pipeline::plan::{Backoff, Retries, RunOn, StageIndex};
+pub use retry::{delay_before_retry, is_tried_again};

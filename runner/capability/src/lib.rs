@@ -1,1 +1,31 @@
-//! The one boundary that every effect crosses, and what a capability is made of
+//! The one boundary that every effect crosses, and what a capability is made of.
+//!
+//! A stage touches the world only through host functions, and every host function does the same four things: lift the call
+//! into an [`Effect`], [`Boundary::cross`] it (decide, record, act, record), lower the reply. A capability writes its effects, a pure
+//! [`Policy`] and a [`Backend`]; recording, denial events, timing and the stage's clock live here and nowhere else.
+//!
+//! Deliberately absent: any capability by name, the component model's engine settings (`host`), anything durable (the [`Ledger`] is a
+//! port).
+
+pub mod boundary;
+pub mod clock;
+pub mod denial;
+pub mod effect;
+pub mod endpoint;
+pub mod io;
+pub mod ledger;
+pub mod log;
+pub mod registry;
+pub mod state;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use boundary::{Backend, Boundary, Permitted, Policy, Refusal};
+pub use clock::Clock;
+pub use denial::Denial;
+pub use effect::{Class, Decision, Effect, Nothing};
+pub use endpoint::{Endpoint, Endpoints};
+pub use ledger::{Ledger, MemoryLedger};
+pub use log::StageLog;
+pub use registry::{Capability, Registry, Room};
+pub use state::{Setting, StageState, TrapLimit};

@@ -1,0 +1,239 @@
+//! The stage's log: everything that the component and its commands print, whole, in one file, in the order of arrival.
+//!
+//! Lines of different streams never mix: a line that is not finished waits in its stream's buffer (up to 64 KiB, then it is
+//! written as it is). At the limit nothing more is taken, the stage fails, and the file says why.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use event::{Event, EventSink, Kind, StageRef, Stream};
+use tokio::sync::Notify;
+
+/// The longest unfinished line that is held back.
+const LINE: usize = 64 << 10;
+
+pub struct StageLog {
+    stage: StageRef,
+    path: PathBuf,
+    limit: u64,
+    sink: Arc<dyn EventSink>,
+    inner: Mutex<Inner>,
+    /// Told once, when the limit is reached.
+    full: Notify,
+}
+
+struct Inner {
+    file: File,
+    written: u64,
+    /// Why nothing more is taken: the limit, or a disk that failed.
+    closed: Option<Closed>,
+    partial: BTreeMap<u32, Vec<u8>>,
+}
+
+/// Why the log takes nothing more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    #[error("the stage's log reached its limit of {0} bytes; raise `limits.log` or print less")]
+    Limit(u64),
+    #[error("the stage's log can't be written: {0}")]
+    Disk(String),
+}
+
+impl StageLog {
+    pub fn create(path: &Path, stage: StageRef, limit: u64, sink: Arc<dyn EventSink>) -> io::Result<Self> {
+        let file = File::options().create(true).append(true).open(path)?;
+        let inner = Inner { file, written: 0, closed: None, partial: BTreeMap::new() };
+        Ok(StageLog { stage, path: path.to_owned(), limit, sink, inner: Mutex::new(inner), full: Notify::new() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes bytes of a stream. Fails once the log is closed; the caller stops the writer.
+    pub fn write(&self, stream: Stream, bytes: &[u8]) -> Result<(), Closed> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(closed) = &inner.closed {
+            return Err(closed.clone());
+        }
+        let room = self.limit.saturating_sub(inner.written);
+        let taken = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
+        inner.written += taken.len() as u64;
+        let result = inner.take(key(stream), taken, |chunk| self.show(stream, chunk));
+        let closed = match result {
+            Err(error) => Closed::Disk(error.to_string()),
+            Ok(()) if taken.len() < bytes.len() => {
+                let closed = Closed::Limit(self.limit);
+                let line = format!("{closed}\n");
+                // the note itself does not count: without it nobody would know why the log ends here
+                let _ = inner.flush_all(|stream, chunk| self.show(stream, chunk)).and_then(|()| inner.file.write_all(line.as_bytes()));
+                self.show(Stream::Runner, line.as_bytes());
+                closed
+            }
+            Ok(()) => return Ok(()),
+        };
+        inner.closed = Some(closed.clone());
+        drop(inner);
+        self.full.notify_waiters();
+        self.full.notify_one();
+        Err(closed)
+    }
+
+    /// A line of the runner's own, such as a denial. Never refused for the limit.
+    pub fn note(&self, text: &str) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = format!("{}\n", text.trim_end());
+        let _ = inner.file.write_all(line.as_bytes());
+        self.show(Stream::Runner, line.as_bytes());
+    }
+
+    /// Writes what waits for the end of its line: at the end of a command, and of the stage.
+    pub fn flush(&self, stream: Option<Stream>) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = match stream {
+            Some(stream) => inner.flush_one(key(stream), |chunk| self.show(stream, chunk)),
+            None => inner.flush_all(|stream, chunk| self.show(stream, chunk)),
+        };
+        if let Err(error) = result
+            && inner.closed.is_none()
+        {
+            inner.closed = Some(Closed::Disk(error.to_string()));
+        }
+    }
+
+    /// Why the log is closed, if it is.
+    pub fn closed(&self) -> Option<Closed> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).closed.clone()
+    }
+
+    /// Resolves when the log closes early.
+    pub async fn closing(&self) -> Closed {
+        loop {
+            let told = self.full.notified();
+            if let Some(closed) = self.closed() {
+                return closed;
+            }
+            told.await;
+        }
+    }
+
+    fn show(&self, stream: Stream, chunk: &[u8]) {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64;
+        self.sink.emit(&Event { at, kind: Kind::Output { stage: self.stage.clone(), stream, bytes: Arc::from(chunk) } });
+    }
+}
+
+impl Inner {
+    fn take(&mut self, stream: u32, bytes: &[u8], mut show: impl FnMut(&[u8])) -> io::Result<()> {
+        let whole = memchr_last(bytes).map_or(0, |at| at + 1);
+        let (lines, rest) = bytes.split_at(whole);
+        if !lines.is_empty() {
+            match self.partial.get_mut(&stream).filter(|held| !held.is_empty()) {
+                None => {
+                    self.file.write_all(lines)?;
+                    show(lines);
+                }
+                Some(held) => {
+                    held.extend_from_slice(lines);
+                    self.file.write_all(held)?;
+                    show(held);
+                    held.clear();
+                }
+            }
+        }
+        if !rest.is_empty() {
+            let held = self.partial.entry(stream).or_default();
+            held.extend_from_slice(rest);
+            if held.len() >= LINE {
+                self.file.write_all(held)?;
+                show(held);
+                held.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn flush_one(&mut self, stream: u32, mut show: impl FnMut(&[u8])) -> io::Result<()> {
+        let Some(mut held) = self.partial.remove(&stream).filter(|held| !held.is_empty()) else { return Ok(()) };
+        held.push(b'\n');
+        self.file.write_all(&held)?;
+        show(&held);
+        Ok(())
+    }
+
+    fn flush_all(&mut self, mut show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
+        for stream in self.partial.keys().copied().collect::<Vec<_>>() {
+            self.flush_one(stream, |chunk| show(unkey(stream), chunk))?;
+        }
+        Ok(())
+    }
+}
+
+/// Streams as small numbers: the component is 0, its commands count from 1.
+fn key(stream: Stream) -> u32 {
+    match stream {
+        Stream::Stage => 0,
+        Stream::Command(number) => number.saturating_add(1),
+        Stream::Runner => u32::MAX,
+    }
+}
+
+fn unkey(key: u32) -> Stream {
+    match key {
+        0 => Stream::Stage,
+        u32::MAX => Stream::Runner,
+        number => Stream::Command(number - 1),
+    }
+}
+
+fn memchr_last(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().rposition(|b| *b == b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<(Stream, String)>>);
+    impl EventSink for Kept {
+        fn emit(&self, event: &Event) {
+            if let Kind::Output { stream, bytes, .. } = &event.kind {
+                self.0.lock().unwrap().push((*stream, String::from_utf8_lossy(bytes).into_owned()));
+            }
+        }
+    }
+
+    fn log(limit: u64) -> (tempfile::TempDir, Arc<Kept>, StageLog) {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Arc::new(Kept::default());
+        let log = StageLog::create(&folder.path().join("log"), StageRef::new("lint"), limit, kept.clone()).unwrap();
+        (folder, kept, log)
+    }
+
+    #[test]
+    fn lines_of_two_streams_do_not_mix() {
+        let (_folder, kept, log) = log(1 << 20);
+        log.write(Stream::Command(1), b"one ").unwrap();
+        log.write(Stream::Stage, b"stage\n").unwrap();
+        log.write(Stream::Command(1), b"line\ntwo").unwrap();
+        log.flush(None);
+        assert_eq!(std::fs::read_to_string(log.path()).unwrap(), "stage\none line\ntwo\n");
+        assert_eq!(kept.0.lock().unwrap().last().unwrap(), &(Stream::Command(1), "two\n".to_owned()));
+    }
+
+    #[test]
+    fn the_limit_keeps_what_fits_and_says_why() {
+        let (_folder, _kept, log) = log(10);
+        log.write(Stream::Stage, b"12345\n").unwrap();
+        assert_eq!(log.write(Stream::Stage, b"abcdefgh\n"), Err(Closed::Limit(10)));
+        assert_eq!(log.write(Stream::Stage, b"more\n"), Err(Closed::Limit(10)));
+        let text = std::fs::read_to_string(log.path()).unwrap();
+        assert!(text.starts_with("12345\nabcd\n"), "{text}");
+        assert!(text.contains("limit of 10 bytes"), "{text}");
+    }
+}

@@ -1,0 +1,99 @@
+//! What one attempt of a stage is made of: the data of its wasmtime store.
+
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use event::StageRef;
+use pipeline::grant::MountRule;
+use wasmtime::component::ResourceTable;
+
+use crate::boundary::Boundary;
+use crate::endpoint::Endpoints;
+use crate::log::StageLog;
+use crate::registry::Room;
+
+/// Where `/workspace` is for guests and confined commands.
+pub const WORKSPACE: &str = "/workspace";
+/// Where the scratch folder is for guests and confined commands.
+pub const SCRATCH: &str = "/scratch";
+
+/// Who and where an attempt is. Fixed before the component starts.
+pub struct Setting {
+    pub run: String,
+    pub pipeline: String,
+    pub stage: StageRef,
+    /// The stage's key in the pipeline file: `[stage.<name>]`, for remedies.
+    pub name: String,
+    pub attempt: u32,
+    /// The folder that is `/workspace`: the checkout for readers, a private copy for writers. `None`: no files are granted.
+    pub workspace: Option<PathBuf>,
+    /// The folder that is `/scratch`: always there, empty at the start, gone after the end.
+    pub scratch: PathBuf,
+    /// What of the workspace is granted. The longest matching path decides; without a match there is no access.
+    pub mounts: Vec<MountRule>,
+    /// Paths below the workspace that nobody sees: `.runner`.
+    pub hidden: Vec<String>,
+    /// Paths below the workspace that nobody writes, whatever is granted: `.git`, the pipeline file, plugins.
+    pub protected: Vec<String>,
+    /// `env` of the pipeline file.
+    pub env: Vec<(String, String)>,
+    pub limits: pipeline::plan::Limits,
+    pub endpoints: Endpoints,
+    pub log: Arc<StageLog>,
+}
+
+/// A limit that the component ran into. Ends the attempt; found again in the trap's error chain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} reached its limit of {limit}; raise `limits.{key}` in the pipeline file")]
+pub struct TrapLimit {
+    /// The key under `[stage.<name>.limits]`.
+    pub key: &'static str,
+    pub what: &'static str,
+    pub limit: String,
+}
+
+/// The store's data. Capabilities keep their live state in rooms, found by type.
+pub struct StageState {
+    pub table: ResourceTable,
+    pub boundary: Boundary,
+    pub setting: Arc<Setting>,
+    rooms: BTreeMap<TypeId, Box<dyn Room>>,
+}
+
+impl StageState {
+    pub fn new(setting: Arc<Setting>, boundary: Boundary) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(setting.limits.handles as usize);
+        StageState { table, boundary, setting, rooms: BTreeMap::new() }
+    }
+
+    /// Moves a capability's live state in.
+    pub fn enter(&mut self, room: Box<dyn Room>) {
+        let id = (*room).type_id();
+        self.rooms.insert(id, room);
+    }
+
+    /// A capability's live state.
+    ///
+    /// # Panics
+    /// If the capability was never entered: its interfaces are linked only together with its room.
+    pub fn room<R: Room>(&mut self) -> &mut R {
+        let room = self.rooms.get_mut(&TypeId::of::<R>()).expect("a capability is linked together with its room");
+        let room: &mut dyn Any = &mut **room;
+        room.downcast_mut().expect("rooms are kept by their type")
+    }
+
+    /// The table and a room together, for host functions that need both.
+    pub fn table_and_room<R: Room>(&mut self) -> (&mut ResourceTable, &mut R) {
+        let room = self.rooms.get_mut(&TypeId::of::<R>()).expect("a capability is linked together with its room");
+        let room: &mut dyn Any = &mut **room;
+        (&mut self.table, room.downcast_mut().expect("rooms are kept by their type"))
+    }
+
+    /// Every room, for the end of the attempt.
+    pub fn leave(&mut self) -> Vec<Box<dyn Room>> {
+        std::mem::take(&mut self.rooms).into_values().collect()
+    }
+}

@@ -28,4 +28,4 @@ pub use endpoint::{Endpoint, Endpoints};
 pub use ledger::{Ledger, MemoryLedger};
 pub use log::StageLog;
 pub use registry::{Capability, Registry, Room};
-pub use state::{Setting, StageState, TrapLimit};
+pub use state::{Scratch, Setting, StageState, TrapLimit};

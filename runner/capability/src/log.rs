@@ -26,8 +26,23 @@ pub struct StageLog {
     full: Notify,
 }
 
+struct LazyFile {
+    path: PathBuf,
+    open: Option<File>,
+}
+
+impl LazyFile {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = match &mut self.open {
+            Some(file) => file,
+            None => self.open.insert(File::options().create(true).append(true).open(&self.path)?),
+        };
+        file.write_all(bytes)
+    }
+}
+
 struct Inner {
-    file: File,
+    file: LazyFile,
     written: u64,
     /// Why nothing more is taken: the limit, or a disk that failed.
     closed: Option<Closed>,
@@ -44,10 +59,11 @@ pub enum Closed {
 }
 
 impl StageLog {
-    pub fn create(path: &Path, stage: StageRef, limit: u64, sink: Arc<dyn EventSink>) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(path)?;
+    /// The file is made, or appended to, when the first byte comes: most stages of a large run print nothing.
+    pub fn new(path: &Path, stage: StageRef, limit: u64, sink: Arc<dyn EventSink>) -> Self {
+        let file = LazyFile { path: path.to_owned(), open: None };
         let inner = Inner { file, written: 0, closed: None, partial: BTreeMap::new() };
-        Ok(StageLog { stage, path: path.to_owned(), limit, sink, inner: Mutex::new(inner), full: Notify::new() })
+        StageLog { stage, path: path.to_owned(), limit, sink, inner: Mutex::new(inner), full: Notify::new() }
     }
 
     pub fn path(&self) -> &Path {
@@ -211,7 +227,7 @@ mod tests {
     fn log(limit: u64) -> (tempfile::TempDir, Arc<Kept>, StageLog) {
         let folder = tempfile::tempdir().unwrap();
         let kept = Arc::new(Kept::default());
-        let log = StageLog::create(&folder.path().join("log"), StageRef::new("lint"), limit, kept.clone()).unwrap();
+        let log = StageLog::new(&folder.path().join("log"), StageRef::new("lint"), limit, kept.clone());
         (folder, kept, log)
     }
 

@@ -2,8 +2,10 @@
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use event::StageRef;
 use pipeline::grant::MountRule;
@@ -29,8 +31,8 @@ pub struct Setting {
     pub attempt: u32,
     /// The folder that is `/workspace`: the checkout for readers, a private copy for writers. `None`: no files are granted.
     pub workspace: Option<PathBuf>,
-    /// The folder that is `/scratch`: always there, empty at the start, gone after the end.
-    pub scratch: PathBuf,
+    /// The folder that is `/scratch`: empty at the start, gone after the end, made when it is first asked for.
+    pub scratch: Scratch,
     /// What of the workspace is granted. The longest matching path decides; without a match there is no access.
     pub mounts: Vec<MountRule>,
     /// Paths below the workspace that nobody sees: `.runner`.
@@ -42,6 +44,41 @@ pub struct Setting {
     pub limits: pipeline::plan::Limits,
     pub endpoints: Endpoints,
     pub log: Arc<StageLog>,
+}
+
+/// A folder of the stage's own. Most stages never look into it, and making one costs more than running them.
+pub struct Scratch {
+    path: PathBuf,
+    made: OnceLock<()>,
+}
+
+impl Scratch {
+    pub fn new(path: PathBuf) -> Self {
+        Scratch { path, made: OnceLock::new() }
+    }
+
+    /// The folder's path; the folder exists from now on.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub fn path(&self) -> io::Result<&Path> {
+        if self.made.get().is_none() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
+            let _ = self.made.set(());
+        }
+        Ok(&self.path)
+    }
+
+    /// Removes the folder with all that is in it, if it was ever made.
+    ///
+    /// # Errors
+    /// If something in it can't be removed.
+    pub fn remove(&self) -> io::Result<()> {
+        match self.made.get() {
+            Some(()) => std::fs::remove_dir_all(&self.path),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A limit that the component ran into. Ends the attempt; found again in the trap's error chain.

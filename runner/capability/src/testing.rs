@@ -11,7 +11,7 @@ use crate::boundary::Boundary;
 use crate::clock::Clock;
 use crate::ledger::MemoryLedger;
 use crate::log::StageLog;
-use crate::state::Setting;
+use crate::state::{Scratch, Setting};
 
 /// A grant's context for a local plugin in a stage called `test`, with an empty host environment.
 pub fn context() -> GrantContext {
@@ -39,7 +39,7 @@ pub fn setting(folder: &std::path::Path, grant: Option<&dyn Grant>) -> Arc<Setti
         std::fs::create_dir_all(path).expect("the test's folder is writable");
     }
     let stage = StageRef::new("test");
-    let log = StageLog::create(&folder.join("log"), stage.clone(), 1 << 20, Arc::new(Discard)).expect("the test's folder is writable");
+    let log = StageLog::new(&folder.join("log"), stage.clone(), 1 << 20, Arc::new(Discard));
     Arc::new(Setting {
         run: "test-run".into(),
         pipeline: "test-pipeline".into(),
@@ -47,7 +47,7 @@ pub fn setting(folder: &std::path::Path, grant: Option<&dyn Grant>) -> Arc<Setti
         name: "test".into(),
         attempt: 1,
         workspace: Some(workspace),
-        scratch,
+        scratch: Scratch::new(scratch),
         mounts: grant.map(Grant::mounts).unwrap_or_default(),
         hidden: vec![".runner".into()],
         protected: vec![".git".into(), "pipeline.toml".into()],

@@ -108,7 +108,7 @@ impl Graph {
                 name: Arc::from(stage.name.as_str()),
                 needs,
                 needs_any: stage.needs_any.clone(),
-                condition: stage.when.as_ref().map(|when| Arc::from(when.text())),
+                condition: stage.when.as_ref().map(|when| Arc::from(when.source())),
                 run_on: stage.run_on,
                 soft_fail: stage.soft_fail,
                 timeout: stage.timeout,

@@ -21,6 +21,9 @@ mod machine;
 mod retry;
 mod rules;
 
+#[cfg(test)]
+mod model;
+
 pub use graph::{Graph, GraphError, Node, Selection, UnknownStages};
 pub use machine::{Action, ConditionResult, Input, Options, Schedule, Signal, StopReason};
 pub use rules::{Decision, Reason, Standing, decide};

@@ -559,3 +559,6 @@ fn standing(outcome: &Outcome) -> Standing {
         Outcome::Cancelled { .. } => Standing::Cancelled,
     }
 }
+
+#[cfg(test)]
+mod tests;

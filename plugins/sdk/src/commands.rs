@@ -389,7 +389,8 @@ mod tests {
 
     #[test]
     fn an_exit_says_how() {
-        let exit = |code, signal, timed_out| Exit { code, signal, timed_out, duration: Duration::from_secs(30), stdout: None, stderr: None };
+        let exit =
+            |code, signal, timed_out| Exit { code, signal, timed_out, duration: Duration::from_secs(30), stdout: None, stderr: None };
         for (exit, text, success) in [
             (exit(Some(0), None, false), "exit code 0", true),
             (exit(Some(101), None, false), "exit code 101", false),

@@ -153,11 +153,7 @@ mod tests {
 
     #[test]
     fn a_denied_file_is_a_denial_that_names_it() {
-        let error = Error {
-            operation: "read",
-            path: "/workspace/.git/config".into(),
-            source: io::ErrorKind::PermissionDenied.into(),
-        };
+        let error = Error { operation: "read", path: "/workspace/.git/config".into(), source: io::ErrorKind::PermissionDenied.into() };
         let Failure::Denied(denial) = Failure::from(error) else { panic!("not a denial") };
         assert_eq!((denial.effect.as_str(), denial.subject.as_str()), ("files.open", ".git/config"));
     }

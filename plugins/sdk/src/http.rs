@@ -191,7 +191,8 @@ impl Response {
     /// The rest of the body as JSON.
     pub fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let url = self.url();
-        serde_json::from_slice(&self.bytes()?).map_err(|error| Error::Protocol(format!("{url} did not answer with the expected JSON: {error}")))
+        serde_json::from_slice(&self.bytes()?)
+            .map_err(|error| Error::Protocol(format!("{url} did not answer with the expected JSON: {error}")))
     }
 }
 

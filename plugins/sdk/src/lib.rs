@@ -75,6 +75,8 @@ pub trait Stage {
 /// Every function that calls the host starts here: outside a component there is no host to call.
 fn inside(call: &str) {
     if cfg!(not(target_arch = "wasm32")) {
-        panic!("runner_sdk::{call} was called outside a stage. Only a component that `runner` runs can call it: keep it out of code under native tests");
+        panic!(
+            "runner_sdk::{call} was called outside a stage. Only a component that `runner` runs can call it: keep it out of code under native tests"
+        );
     }
 }

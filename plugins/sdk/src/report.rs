@@ -102,13 +102,13 @@ pub struct TestCase {
 /// Adds findings, in the order in which they should be shown.
 pub fn add_findings(findings: impl IntoIterator<Item = Finding>) {
     crate::inside("report");
-    in_batches(findings, wit::add_findings);
+    in_batches(findings.into_iter().map(wit::Finding::from), |finding| finding.message.len() + finding.help.len(), wit::add_findings);
 }
 
 /// Adds test cases.
 pub fn add_tests(tests: impl IntoIterator<Item = TestCase>) {
     crate::inside("report");
-    in_batches(tests, wit::add_tests);
+    in_batches(tests.into_iter().map(wit::TestCase::from), |test| test.message.len(), wit::add_tests);
 }
 
 /// One number that describes the run, such as `coverage.lines` 87.5 `%`. The last value given for a name stands.
@@ -117,11 +117,20 @@ pub fn measure(name: &str, value: f64, unit: &str) {
     wit::measure(name, value, unit);
 }
 
-/// The host bounds what one call may carry, so that long reports go over in several.
-fn in_batches<T, W: From<T>>(items: impl IntoIterator<Item = T>, send: impl Fn(&[W])) {
-    let mut items = items.into_iter().map(W::from).peekable();
-    while items.peek().is_some() {
-        let batch: Vec<W> = items.by_ref().take(200).collect();
+/// The host bounds what one call may carry, so that long reports go over in several: 200 items or about 512 KiB of text each.
+fn in_batches<T>(items: impl IntoIterator<Item = T>, text: impl Fn(&T) -> usize, send: impl Fn(&[T])) {
+    let mut batch = Vec::new();
+    let mut size = 0;
+    for item in items {
+        size += text(&item);
+        batch.push(item);
+        if batch.len() == 200 || size > 512 * 1024 {
+            send(&batch);
+            batch.clear();
+            size = 0;
+        }
+    }
+    if !batch.is_empty() {
         send(&batch);
     }
 }
@@ -191,11 +200,16 @@ mod tests {
 
     #[test]
     fn every_item_goes_over_once_and_in_order() {
-        let sent: RefCell<Vec<Vec<u32>>> = RefCell::default();
-        in_batches(0..450u32, |batch: &[u32]| sent.borrow_mut().push(batch.to_vec()));
-        let sent = sent.into_inner();
-        assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>(), [200, 200, 50]);
-        assert_eq!(sent.concat(), (0..450).collect::<Vec<_>>());
+        let batches = |items: Vec<usize>| {
+            let sent: RefCell<Vec<Vec<usize>>> = RefCell::default();
+            in_batches(items.clone(), |size| *size, |batch| sent.borrow_mut().push(batch.to_vec()));
+            let sent = sent.into_inner();
+            assert_eq!(sent.concat(), items);
+            sent.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(batches((0..450).collect()), [200, 200, 50]);
+        assert_eq!(batches(vec![300 * 1024; 5]), [2, 2, 1], "long messages fill a call sooner");
+        assert_eq!(batches(vec![]), [0; 0]);
     }
 
     #[test]

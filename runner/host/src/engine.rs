@@ -1,0 +1,87 @@
+//! The two engines. They share every setting that shapes compiled code, so one artifact serves both: stages that fit the pool
+//! start in the pool (three times faster), the others on demand.
+
+use std::thread;
+use std::time::Duration;
+
+use pipeline::plan::Limits;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Result};
+
+/// Part of the key of compiled code: raised by hand when [`base`] changes in a way that wasmtime's own compatibility hash does not see.
+pub const CONFIGURATION: &str = "wasmtime-48/1";
+
+/// How often a running component looks whether others wait.
+const TICK: Duration = Duration::from_millis(5);
+/// Linear memory of a pooled stage: the default limit.
+const POOLED_MEMORY: u64 = 256 << 20;
+/// Stages in the pool at once.
+const POOLED_STAGES: u32 = 1_000;
+
+pub struct Engines {
+    pub pooled: Engine,
+    pub on_demand: Engine,
+}
+
+/// Settings that shape the code. Deterministic where WebAssembly leaves a choice.
+fn base() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    // component-model async is a later ABI; without it a host call costs half
+    config.concurrency_support(false);
+    config.epoch_interruption(true);
+    config.cranelift_opt_level(OptLevel::Speed);
+    config.cranelift_nan_canonicalization(true);
+    config.relaxed_simd_deterministic(true);
+    config.max_wasm_stack(512 << 10);
+    config.async_stack_size(1 << 20);
+    config.memory_init_cow(true);
+    config
+}
+
+/// What the compiling process uses: the same code, no pool.
+pub fn compiler() -> Result<Engine> {
+    Engine::new(&base())
+}
+
+impl Engines {
+    /// Both engines, and the thread that ticks them. The thread ends with the engines.
+    pub fn new() -> Result<Self> {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(POOLED_STAGES)
+            .total_core_instances(POOLED_STAGES * 4)
+            .total_memories(POOLED_STAGES)
+            .total_tables(POOLED_STAGES * 4)
+            .total_stacks(POOLED_STAGES)
+            .max_memory_size(POOLED_MEMORY as usize)
+            .max_core_instances_per_component(64)
+            .max_memories_per_component(1)
+            .max_tables_per_component(16)
+            .table_elements(20_000)
+            .max_unused_warm_slots(64)
+            .linear_memory_keep_resident(128 << 10)
+            .table_keep_resident(16 << 10)
+            .pagemap_scan(Enabled::No);
+        let mut pooled = base();
+        pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let engines = Engines { pooled: Engine::new(&pooled)?, on_demand: compiler()? };
+        for engine in [&engines.pooled, &engines.on_demand] {
+            let weak = engine.weak();
+            thread::Builder::new()
+                .name("epoch".into())
+                .spawn(move || {
+                    while let Some(engine) = weak.upgrade() {
+                        engine.increment_epoch();
+                        drop(engine);
+                        thread::sleep(TICK);
+                    }
+                })
+                .map_err(wasmtime::Error::new)?;
+        }
+        Ok(engines)
+    }
+
+    /// Whether a stage with these limits may use the pool. Whether its component fits is known only to wasmtime.
+    pub fn pool_suits(limits: &Limits) -> bool {
+        limits.memory <= POOLED_MEMORY
+    }
+}

@@ -1,0 +1,308 @@
+//! One attempt of a stage, from its plugin to its outcome.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use capability::{Boundary, Clock, Ledger, Registry, Room, Setting, StageState, TrapLimit};
+use event::{DenialRecord, Event, EventSink, FailureKind, Kind, Outcome};
+use pipeline::plan::{Bound, Limits};
+use tokio::sync::watch;
+use wasmtime::{Store, Trap};
+
+use crate::engine::Engines;
+use crate::limits::MemoryLimit;
+use crate::link::{Links, Prepared, Reach};
+use crate::plugin::PluginFile;
+use crate::stage::ResultsRoom;
+use crate::stage::bindings::runner::boundary::types::Denial as WitDenial;
+use crate::stage::bindings::{Context, Failure};
+use crate::store::{CodeStore, StoreError};
+use crate::wasi::{Exit, RandomRoom, StdioRoom};
+
+/// What a host is made of.
+pub struct Options {
+    /// Where compiled code is kept.
+    pub code: PathBuf,
+    /// The runner, re-executed to compile.
+    pub exe: PathBuf,
+    pub registry: Registry,
+    pub ledger: Arc<dyn Ledger>,
+    pub sink: Arc<dyn EventSink>,
+    /// Of the stages' random source.
+    pub seed: [u8; 32],
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the WebAssembly engine can't be set up: {0:#}")]
+    Engine(wasmtime::Error),
+}
+
+/// Runs stages. One per run; shared by all of them.
+pub struct Host {
+    engines: Engines,
+    links: Links,
+    store: CodeStore,
+    options: Options,
+}
+
+/// How far a stage was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    No,
+    /// The component ends now; its commands are asked to end and get their grace.
+    Soft,
+    /// Everything ends now.
+    Hard,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub outcome: Outcome,
+    /// Empty unless it passed.
+    pub outputs: Vec<(String, String)>,
+}
+
+/// One attempt.
+pub struct Attempt<'a> {
+    pub plugin: &'a PluginFile,
+    pub bound: Bound,
+    pub setting: Arc<Setting>,
+    /// Asks it to stop early.
+    pub stop: watch::Receiver<Stop>,
+}
+
+impl Host {
+    pub fn new(options: Options) -> Result<Self, HostError> {
+        let store = CodeStore::open(&options.code, &options.exe)?;
+        let engines = Engines::new().map_err(HostError::Engine)?;
+        Ok(Host { engines, links: Links::default(), store, options })
+    }
+
+    /// Runs an attempt to its end. Whatever it started is gone when this returns; dropping the future ends it hard.
+    pub async fn run(&self, mut attempt: Attempt<'_>) -> Finished {
+        let setting = attempt.setting.clone();
+        let prepared = match self.prepare(&attempt).await {
+            Ok(prepared) => prepared,
+            Err((kind, message)) => return Finished::failed(kind, message),
+        };
+        let (prepared, pooled) = prepared;
+        let mut store = match self.store_for(&prepared, &attempt, pooled) {
+            Ok(store) => store,
+            Err(message) => return Finished::failed(FailureKind::Host, message),
+        };
+        let context = context(&setting, &attempt.bound);
+        let log = setting.log.clone();
+        let ended = {
+            let call = async {
+                let plugin = prepared.pre.instantiate_async(&mut store).await?;
+                plugin.call_run(&mut store, &context).await
+            };
+            tokio::select! {
+                biased;
+                () = stopped(&mut attempt.stop, Stop::Soft) => None,
+                // commands write to the log too: a full one ends the stage even while the component waits
+                closed = log.closing() => Some(Err(wasmtime::Error::new(closed))),
+                result = call => Some(result),
+            }
+        };
+        let memory_refused = store.data_mut().room::<MemoryLimit>().refused;
+        let outputs = std::mem::take(&mut store.data_mut().room::<ResultsRoom>().outputs);
+        let rooms = store.data_mut().leave();
+        // the instance goes first: it holds handles on what the rooms own
+        drop(store);
+        tokio::select! {
+            biased;
+            () = leave(rooms) => {}
+            () = stopped(&mut attempt.stop, Stop::Hard) => {}
+        }
+        match ended {
+            None => Finished { outcome: Outcome::Cancelled { message: "stopped".into() }, outputs: Vec::new() },
+            Some(Ok(Ok(outcome))) => {
+                Finished { outcome: Outcome::Passed { summary: outcome.summary }, outputs: outputs.into_iter().collect() }
+            }
+            Some(Ok(Err(failure))) => Finished::from_failure(failure),
+            Some(Err(trap)) => Finished::from_trap(&trap, memory_refused, &setting.limits),
+        }
+    }
+
+    async fn prepare(&self, attempt: &Attempt<'_>) -> Result<(Arc<Prepared>, bool), (FailureKind, String)> {
+        let limits = &attempt.setting.limits;
+        let (plugin, info) = (attempt.plugin, &attempt.plugin.info);
+        let size = plugin.bytes.len() as u64;
+        if size > limits.component {
+            let message = format!("the component has {size} bytes, its limit is {}; raise `limits.component`", limits.component);
+            return Err((FailureKind::Limit, message));
+        }
+        let reach = Reach::of(&self.options.registry, info, &attempt.bound.grants);
+        let suits = Engines::pool_suits(limits);
+        for pooled in [suits, false] {
+            if let Some(prepared) = self.links.get(&info.digest, &reach, pooled) {
+                return Ok((prepared, pooled));
+            }
+        }
+        if let Some(import) = crate::link::unknown_import(&self.options.registry, info) {
+            return Err((FailureKind::Host, format!("{} imports `{import}`, which this runner does not provide", info.uses)));
+        }
+        let compiling = || {
+            self.emit(Kind::Compiling { plugin: info.uses.clone(), digest: info.digest.clone() });
+        };
+        let code = self.store.code(&info.digest, &plugin.bytes, limits.compile, compiling).await.map_err(|error| {
+            let kind = match &error {
+                StoreError::Compile(crate::CompileError::Timeout(_)) => FailureKind::Limit,
+                _ => FailureKind::Host,
+            };
+            (kind, format!("{}: {error}", info.uses))
+        })?;
+        let prepare = |reach, pooled| {
+            self.links.prepare(&self.engines, &self.options.registry, &info.digest, reach, pooled, &code.path)
+        };
+        if suits {
+            // a component with more memories or tables than a slot of the pool has is no mistake: it runs on demand
+            if let Ok(prepared) = prepare(Reach::of(&self.options.registry, info, &attempt.bound.grants), true) {
+                return Ok((prepared, true));
+            }
+        }
+        match prepare(reach, false) {
+            Ok(prepared) => Ok((prepared, false)),
+            Err(error) => Err((FailureKind::Host, format!("{} can't be linked: {error:#}", info.uses))),
+        }
+    }
+
+    fn store_for(&self, prepared: &Prepared, attempt: &Attempt<'_>, pooled: bool) -> Result<Store<StageState>, String> {
+        let setting = &attempt.setting;
+        let options = &self.options;
+        let boundary =
+            Boundary::new(setting.stage.clone(), setting.attempt, options.ledger.clone(), options.sink.clone(), Clock::start());
+        let mut state = StageState::new(setting.clone(), boundary);
+        state.enter(Box::new(ResultsRoom::default()));
+        state.enter(Box::new(StdioRoom(setting.log.clone())));
+        state.enter(Box::new(RandomRoom::new(&options.seed, setting.stage.as_str(), setting.attempt)));
+        let limit = usize::try_from(setting.limits.memory).unwrap_or(usize::MAX);
+        state.enter(Box::new(MemoryLimit { limit, refused: false }));
+        for (index, (schema, capability)) in options.registry.iter().enumerate() {
+            if prepared.rooms.contains(&index) {
+                let grant = attempt.bound.grants.iter().find(|g| g.capability == schema.name()).map(|g| &g.grant);
+                state.enter(capability.enter(grant, setting).map_err(|e| format!("{}: {e}", schema.name()))?);
+            }
+        }
+        let engine = if pooled { &self.engines.pooled } else { &self.engines.on_demand };
+        let mut store = Store::new(engine, state);
+        store.limiter(|state| state.room::<MemoryLimit>());
+        store.set_hostcall_fuel(usize::try_from(setting.limits.hostcall).unwrap_or(usize::MAX));
+        store.set_max_component_handles(setting.limits.handles as usize);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        Ok(store)
+    }
+
+    fn emit(&self, kind: Kind) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        self.options.sink.emit(&Event { at: now.as_nanos() as u64, kind });
+    }
+
+    /// Where compiled code is kept.
+    pub fn code_folder(&self) -> &Path {
+        self.store.folder()
+    }
+}
+
+/// Resolves once the attempt is asked to stop at least this hard.
+async fn stopped(stop: &mut watch::Receiver<Stop>, least: Stop) {
+    let reached = |stop: &Stop| match least {
+        Stop::No => true,
+        Stop::Soft => *stop != Stop::No,
+        Stop::Hard => *stop == Stop::Hard,
+    };
+    if stop.wait_for(reached).await.is_err() {
+        // nobody is left who could ask
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn leave(rooms: Vec<Box<dyn Room>>) {
+    for room in rooms {
+        room.leave().await;
+    }
+}
+
+fn context(setting: &Setting, bound: &Bound) -> Context {
+    use crate::stage::bindings::runner::stage::types::Mount;
+    let mut mounts = Vec::new();
+    if setting.workspace.is_some() && !setting.mounts.is_empty() {
+        let writable = setting.mounts.iter().any(|m| m.writable);
+        mounts.push(Mount { path: capability::state::WORKSPACE.into(), writable });
+    }
+    mounts.push(Mount { path: capability::state::SCRATCH.into(), writable: true });
+    Context {
+        pipeline: setting.pipeline.clone(),
+        run: setting.run.clone(),
+        stage: setting.stage.to_string(),
+        attempt: setting.attempt,
+        settings: bound.settings.to_string(),
+        env: setting.env.clone(),
+        mounts,
+        grants: bound.grants.iter().map(|g| g.capability.to_owned()).collect(),
+    }
+}
+
+impl Finished {
+    pub fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
+        let outcome = Outcome::Failed { kind, message: message.into(), soft: false, denial: None };
+        Finished { outcome, outputs: Vec::new() }
+    }
+
+    fn from_failure(failure: Failure) -> Self {
+        match failure {
+            Failure::Failed(message) => Finished::failed(FailureKind::Failed, message),
+            Failure::Misconfigured(message) => Finished::failed(FailureKind::Misconfigured, message),
+            Failure::Errored(message) => Finished::failed(FailureKind::Errored, message),
+            Failure::Denied(denial) => {
+                let message = format!("{} {} was denied: {}", denial.effect, denial.subject, denial.reason);
+                let outcome =
+                    Outcome::Failed { kind: FailureKind::Denied, message, soft: false, denial: Some(record(denial)) };
+                Finished { outcome, outputs: Vec::new() }
+            }
+        }
+    }
+
+    fn from_trap(trap: &wasmtime::Error, memory_refused: bool, limits: &Limits) -> Self {
+        if let Some(limit) = trap.downcast_ref::<TrapLimit>() {
+            return Finished::failed(FailureKind::Limit, limit.to_string());
+        }
+        if let Some(closed) = trap.downcast_ref::<capability::log::Closed>() {
+            return Finished::failed(FailureKind::Limit, closed.to_string());
+        }
+        if memory_refused {
+            let limit = limits.memory >> 20;
+            let message = format!("the component's memory reached its limit of {limit} MiB; raise `limits.memory` in the pipeline file");
+            return Finished::failed(FailureKind::Limit, message);
+        }
+        if let Some(Exit(code)) = trap.downcast_ref::<Exit>() {
+            let message = format!("the component ended itself with exit code {code} instead of answering");
+            return Finished::failed(FailureKind::Crashed, message);
+        }
+        let text = format!("{trap:#}");
+        if text.contains("resource table has no free keys") || text.contains("too many component handles") || text.contains("maximum size") {
+            let message = format!("open handles reached their limit of {}; raise `limits.handles` in the pipeline file", limits.handles);
+            return Finished::failed(FailureKind::Limit, message);
+        }
+        if text.contains("hostcall fuel") || text.contains("too much data") {
+            let message =
+                format!("a call to the host passed more than {} bytes; raise `limits.hostcall` in the pipeline file", limits.hostcall);
+            return Finished::failed(FailureKind::Limit, message);
+        }
+        if trap.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
+            return Finished::failed(FailureKind::Limit, "the component's stack reached its limit of 512 KiB");
+        }
+        let reason = trap.root_cause().to_string();
+        Finished::failed(FailureKind::Crashed, format!("the component crashed: {reason}"))
+    }
+}
+
+fn record(denial: WitDenial) -> DenialRecord {
+    DenialRecord { effect: denial.effect, subject: denial.subject, code: denial.code, reason: denial.reason, remedy: denial.remedy }
+}

@@ -1,0 +1,122 @@
+//! What `toolchain = "rust"` means on this machine: exact read-only binds, variables and `PATH` folders, before anything runs.
+//!
+//! Found by looking, never by executing: `plan` calls this, and a version manager's shim is somebody's program. A toolchain shows its own
+//! folder and the system's; nothing else of the home folder, and of cargo's only the registry: credentials and configuration stay out.
+
+mod languages;
+mod system;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::spec::Bind;
+
+/// The names that [`expand`] knows.
+pub const NAMES: [&str; 4] = ["system", "rust", "node", "python"];
+
+/// What a toolchain adds to a jail. All binds are read-only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Toolchain {
+    pub binds: Vec<Bind>,
+    pub env: Vec<(String, String)>,
+    /// Folders for the front of `PATH`, inside.
+    pub path: Vec<PathBuf>,
+}
+
+/// Why a toolchain cannot be had here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ToolchainError {
+    #[error("there is no toolchain `{0}`; there are `system`, `rust`, `node` and `python`")]
+    Unknown(String),
+    #[error("toolchain `{toolchain}`: no `{program}` on this machine's PATH")]
+    NotFound { toolchain: &'static str, program: &'static str },
+    #[error("toolchain `rust`: `{name}` is not installed in `{}`; run `rustup toolchain install {name}`", folder.display())]
+    RustNotInstalled { name: String, folder: PathBuf },
+    #[error("toolchain `rust`: rustup has no default toolchain; run `rustup default stable`, or name one in rust-toolchain.toml")]
+    RustNoDefault,
+    #[error("toolchain `{toolchain}`: `{}` starts another program, which cannot be told without running it; put the folder of the real one first on PATH", path.display())]
+    Shim { toolchain: &'static str, path: PathBuf },
+    #[error("toolchain `{toolchain}`: version `{version}` is not in `{}`", folder.display())]
+    NotInstalled { toolchain: &'static str, version: String, folder: PathBuf },
+    #[error("`{}`: {reason}", path.display())]
+    Unreadable { path: PathBuf, reason: String },
+}
+
+/// Works out a toolchain. `directory` is the project's root on the host (where `rust-toolchain.toml` or `.python-version` are looked
+/// for, and above it); `host_env` answers for the runner's environment variables.
+///
+/// # Errors
+/// The toolchain is unknown, not installed, or hidden behind a shim.
+pub fn expand(name: &str, directory: &Path, host_env: &dyn Fn(&str) -> Option<String>) -> Result<Toolchain, ToolchainError> {
+    let host = Host { directory, env: host_env };
+    match name {
+        "system" => Ok(system::toolchain()),
+        "rust" => languages::rust(&host),
+        "node" => languages::node(&host),
+        "python" => languages::python(&host),
+        other => Err(ToolchainError::Unknown(other.to_owned())),
+    }
+}
+
+/// The machine, as far as toolchains look at it.
+struct Host<'a> {
+    directory: &'a Path,
+    env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Host<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        (self.env)(name).filter(|value| !value.is_empty())
+    }
+
+    fn folder(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let own = self.variable(variable).map(PathBuf::from);
+        own.or_else(|| self.home().map(|home| home.join(below_home))).filter(|path| path.is_absolute())
+    }
+
+    fn home(&self) -> Option<PathBuf> {
+        self.variable("HOME").map(PathBuf::from)
+    }
+
+    /// The first executable of that name on the runner's own PATH.
+    fn find(&self, program: &str) -> Option<PathBuf> {
+        let path = self.variable("PATH")?;
+        path.split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.is_absolute() && is_executable(path))
+    }
+
+    /// The first that `look` finds in the project's root or a folder above it.
+    fn above<T>(&self, look: impl Fn(&Path) -> Option<T>) -> Option<T> {
+        self.directory.ancestors().find_map(look)
+    }
+
+    /// True for a folder that shows more than a toolchain: the root, the home folder, or one above it.
+    fn too_wide(&self, folder: &Path) -> bool {
+        let home = self.home().map(|home| home.canonicalize().unwrap_or(home));
+        folder.parent().is_none() || home.is_some_and(|home| home.starts_with(folder))
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// A program of the machine's own format, not a script that starts one.
+fn is_native(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    std::fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut magic)).is_ok() && magic == *b"\x7fELF"
+}
+
+fn read(path: &Path) -> Result<String, ToolchainError> {
+    std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> ToolchainError {
+    ToolchainError::Unreadable { path: path.to_owned(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

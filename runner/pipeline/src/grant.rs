@@ -45,6 +45,8 @@ pub struct GrantContext {
     pub stage: String,
     /// Bundled and local plugins may be given what a stranger's may not (`commands` with `in = "host"`).
     pub trusted_plugin: bool,
+    /// The folder of the pipeline file, where toolchains look for the versions that the project names.
+    pub root: std::path::PathBuf,
     /// A variable of the environment that the runner was started in, for toolchains. Never shown to the stage as it is.
     pub host_env: fn(&str) -> Option<String>,
 }

@@ -99,6 +99,10 @@ pub struct Stage {
     pub workspace: WorkspaceMode,
     pub artifacts: Vec<ArtifactRule>,
     pub consumes: Vec<Consume>,
+    /// `env` and `with` as far as they are known; what is not yet stands as it is written, `${stage.build.outputs.version}`. For `plan`;
+    /// to run the stage, `bind` it.
+    pub env: Vec<(String, String)>,
+    pub settings: serde_json::Value,
     /// Grants as decoded at planning time: complete for `plan`, `schedule` and the trust checks. A stage with values that are only known
     /// when its needs have run is decoded again by `bind`.
     pub grants: Vec<PlannedGrant>,

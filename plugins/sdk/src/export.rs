@@ -20,6 +20,9 @@ pub type HostFailure = WitFailure;
 /// Once per crate, at the top level. For any target other than wasm it checks the types and exports nothing.
 #[macro_export]
 macro_rules! export {
+    (@component $component:ident) => {
+        $crate::bindings::export_component!($component with_types_in $crate::bindings);
+    };
     ($stage:ty) => {
         $crate::export!($stage, manifest = "plugin.toml");
     };
@@ -47,7 +50,13 @@ macro_rules! export {
             };
 
             #[cfg(target_arch = "wasm32")]
-    $crate::bindings::export_component!(Component with_types_in $crate::bindings);
+            $crate::export!(@component Component);
+
+            // Where there is no export, this keeps the compiler from calling the stage dead code.
+            #[cfg(not(target_arch = "wasm32"))]
+            #[used]
+            static RUN: fn($crate::HostContext) -> ::core::result::Result<$crate::HostOutcome, $crate::HostFailure> =
+                <Component as $crate::bindings::Guest>::run;
         };
     };
 }

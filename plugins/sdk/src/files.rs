@@ -141,7 +141,7 @@ mod tests {
         let file = folder.path().join("deep/er/file");
         write(&file, "text").unwrap();
         assert_eq!(read_to_string(&file).unwrap(), "text");
-        assert_eq!(list(folder.path().join("deep/er")).unwrap(), [file.clone()]);
+        assert_eq!(list(folder.path().join("deep/er")).unwrap(), std::slice::from_ref(&file));
         assert!(is_dir(folder.path().join("deep")) && !is_dir(&file));
 
         let missing = folder.path().join("missing");

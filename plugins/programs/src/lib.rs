@@ -1,0 +1,19 @@
+//! Programs that a stage runs side by side, and what it takes to read their output.
+//!
+//! `lint` and `test` both start programs that the pipeline file names, wait for them together, and read what they wrote: to a
+//! stream, or to files that they left in the workspace. What the two share is here: the settings of one program, its start and
+//! end, the files it left, its lines without colours, and the workspace path behind whatever path it printed.
+//!
+//! Deliberately absent: any output format. Each plugin reads its own.
+
+pub mod ansi;
+pub mod glob;
+pub mod left;
+pub mod lines;
+pub mod paths;
+pub mod settings;
+pub mod tail;
+pub mod together;
+
+pub use paths::Paths;
+pub use settings::{Source, Span};

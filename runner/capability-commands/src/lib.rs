@@ -1,3 +1,74 @@
-//! Programs a stage may start, and the confinement they run in
+//! Programs a stage may start, and the confinement they run in.
+//!
+//! ```toml
+//! [stage.lint.grants]
+//! commands = { in = "process", toolchain = "rust", programs = ["cargo"] }
+//! ```
+//!
+//! What is checked when a program is started: its name or path against `programs`; its variables (none that decide what is run); its working
+//! directory (the workspace or the scratch folder). What it can do is bounded by where it runs: `in = "process"` confines it
+//! ([`jail`]), `in = "host"` does not, and is only for bundled and local plugins. What a started program starts is bounded by the
+//! confinement, not by `programs`.
 
 pub mod jail;
+
+mod backend;
+mod grant;
+mod host;
+mod name;
+mod policy;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use capability::registry::EnterError;
+use capability::{Capability, Setting, StageState};
+use pipeline::grant::{Grant, GrantSchema};
+use wasmtime::component::{HasSelf, Linker};
+
+use backend::Programs;
+pub use grant::{CommandsGrant, Place};
+pub use policy::command_line;
+
+/// The representation of `runner:commands/commands.process`: the program's number.
+pub struct Handle(u32);
+
+/// The capability.
+pub struct Commands {
+    warden: PathBuf,
+}
+
+impl Commands {
+    /// `warden` is the runner's own executable, which is started again as process 1 of every jail.
+    pub fn new(warden: PathBuf) -> Self {
+        Commands { warden }
+    }
+}
+
+impl Capability for Commands {
+    fn schema(&self) -> Arc<dyn GrantSchema> {
+        Arc::new(grant::Schema)
+    }
+
+    fn link(&self, linker: &mut Linker<StageState>) -> wasmtime::Result<()> {
+        host::bindings::runner::commands::commands::add_to_linker::<_, HasSelf<StageState>>(linker, |s| s)
+    }
+
+    fn enter(&self, grant: Option<&Arc<dyn Grant>>, setting: &Arc<Setting>) -> Result<Box<dyn capability::Room>, EnterError> {
+        let grant = grant.and_then(|grant| grant.as_any().downcast_ref::<CommandsGrant>()).cloned().map(Arc::new);
+        Ok(Box::new(Room { programs: Arc::new(Programs::new(setting.clone(), grant, self.warden.clone())) }))
+    }
+}
+
+/// The programs of one attempt.
+struct Room {
+    programs: Arc<Programs>,
+}
+
+impl capability::Room for Room {
+    fn leave(self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move { self.programs.end().await })
+    }
+}

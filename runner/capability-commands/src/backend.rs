@@ -1,0 +1,589 @@
+//! The only file that starts programs: in the stage's jail, or on the host.
+//!
+//! A started program is a number. Its output is pumped into the stage's log and into capture files by a task of its own, so a guest that
+//! does not look never blocks a program, and a program that floods ends with the stage's `log` limit.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use capability::state::{SCRATCH, WORKSPACE};
+use capability::{Backend, Boundary, Permitted, Setting};
+use event::{Kind, Stream};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
+use tokio::sync::{OnceCell, watch};
+use tokio::task::JoinHandle;
+
+use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
+use crate::jail::{Bind, ExitStatus, Jail, JailError, JailProcess, JailSpec, SpawnError, SpawnSpec};
+use crate::name::Door;
+use crate::policy::{Output, Start, StartError, Started, command_line};
+
+/// Commands of one attempt that run at the same time.
+const AT_ONCE: usize = 256;
+/// Between SIGTERM and SIGKILL, for a command's own timeout.
+const TIMEOUT_GRACE: Duration = Duration::from_secs(5);
+/// Between SIGTERM and SIGKILL, at the end of the stage.
+const END_GRACE: Duration = Duration::from_secs(5);
+/// How long output that is still open is read after a program on the host has ended: something it started may hold it for ever.
+const LINGER: Duration = Duration::from_millis(500);
+const CHUNK: usize = 64 << 10;
+/// What a program on the host inherits besides the stage's own variables.
+const HOST_ENV: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "RUSTUP_HOME", "CARGO_HOME", "RUSTUP_TOOLCHAIN"];
+
+/// How a program ended, as the guest gets to see it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ended {
+    pub code: Option<u32>,
+    pub signal: Option<u32>,
+    pub timed_out: bool,
+    pub duration: Duration,
+    pub stdout: Option<Captured>,
+    pub stderr: Option<Captured>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Captured {
+    /// `/scratch/commands/1.stdout`
+    pub path: String,
+    pub size: u64,
+}
+
+/// The programs of one attempt.
+pub struct Programs {
+    setting: Arc<Setting>,
+    grant: Option<Arc<CommandsGrant>>,
+    warden: PathBuf,
+    jail: OnceCell<Arc<Jail>>,
+    running: Mutex<BTreeMap<u32, Arc<Process>>>,
+    next: AtomicU32,
+}
+
+/// A started program.
+pub struct Process {
+    control: Control,
+    name: Option<String>,
+    ended: watch::Receiver<Option<Ended>>,
+    supervisor: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Control {
+    Jail(JailProcess),
+    Host(Pid),
+}
+
+impl Control {
+    fn terminate(&self) {
+        match self {
+            Control::Jail(process) => process.terminate(),
+            Control::Host(pid) => drop(kill_process_group(*pid, Signal::TERM)),
+        }
+    }
+
+    fn kill(&self) {
+        match self {
+            Control::Jail(process) => process.kill(),
+            Control::Host(pid) => drop(kill_process_group(*pid, Signal::KILL)),
+        }
+    }
+}
+
+impl Process {
+    /// Waits for the end; the same answer every time.
+    pub async fn wait(&self) -> Ended {
+        let gone = || Ended { code: None, signal: Some(9), timed_out: false, duration: Duration::ZERO, stdout: None, stderr: None };
+        match self.ended.clone().wait_for(Option::is_some).await {
+            Ok(ended) => ended.clone().unwrap_or_else(gone),
+            Err(_) => gone(),
+        }
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
+    /// SIGTERM, and SIGKILL after `grace`.
+    pub async fn stop(&self, grace: Duration) -> Ended {
+        if !self.has_ended() {
+            self.control.terminate();
+            if let Ok(ended) = tokio::time::timeout(grace, self.wait()).await {
+                return ended;
+            }
+            self.control.kill();
+        }
+        self.wait().await
+    }
+
+    pub fn kill(&self) {
+        if !self.has_ended() {
+            self.control.kill();
+        }
+    }
+}
+
+impl Programs {
+    pub fn new(setting: Arc<Setting>, grant: Option<Arc<CommandsGrant>>, warden: PathBuf) -> Self {
+        let (jail, running) = (OnceCell::new(), Mutex::default());
+        Programs { setting, grant, warden, jail, running, next: AtomicU32::new(1) }
+    }
+
+    pub fn grant(&self) -> Option<&CommandsGrant> {
+        self.grant.as_deref()
+    }
+
+    pub fn setting(&self) -> &Setting {
+        &self.setting
+    }
+
+    pub fn process(&self, number: u32) -> Option<Arc<Process>> {
+        self.lock().get(&number).cloned()
+    }
+
+    /// Kills a program whose handle the guest dropped, and forgets it.
+    pub fn forget(&self, number: u32) {
+        let process = self.lock().remove(&number);
+        if let Some(process) = process {
+            process.kill();
+            if let Some(name) = &process.name {
+                self.setting.endpoints.remove(name);
+            }
+        }
+    }
+
+    /// Ends everything: asked first, killed after the grace.
+    pub async fn end(&self) {
+        let running = std::mem::take(&mut *self.lock());
+        let stops = running.values().map(|process| async {
+            if let Some(name) = &process.name {
+                self.setting.endpoints.remove(name);
+            }
+            process.stop(END_GRACE).await;
+            let supervisor = process.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(supervisor) = supervisor {
+                // the last lines of the log are its work
+                let _ = tokio::time::timeout(LINGER, supervisor).await;
+            }
+        });
+        futures::future::join_all(stops).await;
+        drop(running);
+        if let Some(jail) = self.jail.get() {
+            jail.kill();
+            jail.gone().await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Arc<Process>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn jail(&self, grant: &CommandsGrant) -> Result<&Arc<Jail>, StartError> {
+        self.jail
+            .get_or_try_init(|| async {
+                let spec = self.jail_spec(grant)?;
+                Jail::start(spec).await.map(Arc::new).map_err(|error| StartError::System(error.to_string()))
+            })
+            .await
+    }
+
+    /// What the stage's programs see: the granted parts of the workspace, the scratch folder, the toolchains.
+    fn jail_spec(&self, grant: &CommandsGrant) -> Result<JailSpec, StartError> {
+        let setting = &*self.setting;
+        let system = |what: &str, error: io::Error| StartError::System(format!("{what}: {error}"));
+        let mut spec = JailSpec::new(&self.warden);
+        for (_, toolchain) in &grant.toolchains {
+            spec.binds.extend(toolchain.binds.iter().cloned());
+            spec.env.extend(toolchain.env.iter().cloned());
+        }
+        spec.path = grant.toolchains.iter().flat_map(|(_, t)| t.path.iter().cloned()).chain(spec.path).collect();
+        spec.path.dedup();
+        spec.env.extend(setting.env.iter().cloned());
+        spec.limits.processes = u64::from(setting.limits.processes);
+        let scratch = setting.scratch.path().map_err(|e| system("the scratch folder", e))?;
+        spec.binds.push(Bind::directory(scratch, SCRATCH).writable());
+        if let Some(workspace) = &setting.workspace {
+            let workspace = workspace.canonicalize().map_err(|e| system("the workspace", e))?;
+            for mount in &setting.mounts {
+                if let Some(bind) = workspace_bind(&workspace, &mount.path, mount.writable)? {
+                    spec.binds.push(bind);
+                }
+            }
+            let visible = |path: &String| workspace.join(path).symlink_metadata().is_ok() && within_mounts(setting, path);
+            let inside = |path: &String| Path::new(WORKSPACE).join(path);
+            spec.hidden = setting.hidden.iter().filter(|p| visible(p)).map(inside).collect();
+            spec.read_only = setting.protected.iter().filter(|p| visible(p)).map(inside).collect();
+        }
+        Ok(spec)
+    }
+
+    fn directory(&self, start: &Start) -> PathBuf {
+        let default = if self.setting.workspace.is_some() && !self.setting.mounts.is_empty() { WORKSPACE } else { SCRATCH };
+        // policy has refused every directory that has no normal form inside
+        PathBuf::from(start.directory.as_deref().and_then(normal_path).unwrap_or_else(|| default.to_owned()))
+    }
+
+    /// A guest's path on the host.
+    fn on_host(&self, inside: &Path) -> Result<PathBuf, StartError> {
+        let scratch = self.setting.scratch.path().map_err(|e| StartError::System(format!("the scratch folder: {e}")))?;
+        if let (Ok(rest), Some(workspace)) = (inside.strip_prefix(WORKSPACE), &self.setting.workspace) {
+            return Ok(workspace.join(rest));
+        }
+        Ok(inside.strip_prefix(SCRATCH).map_or_else(|_| inside.to_owned(), |rest| scratch.join(rest)))
+    }
+
+    async fn start(self: &Arc<Self>, start: Start, boundary: &Boundary) -> Started {
+        let Some(grant) = self.grant.clone() else { return Err(StartError::System("nothing is granted".into())) };
+        if self.lock().values().filter(|p| !p.has_ended()).count() >= AT_ONCE {
+            return Err(StartError::Limit(format!("{AT_ONCE} commands run already; wait for one of them")));
+        }
+        if let Some(name) = &start.name
+            && !is_label(name)
+        {
+            return Err(StartError::Invalid(format!("`{name}` is no name: lower-case letters, digits and `-`, 63 at most")));
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let invalid = |error: io::Error| StartError::System(format!("the command's pipes: {error}"));
+        let (stdin, feed) = stdin(&start.stdin).map_err(invalid)?;
+        let (stdout, stdout_end) = output().map_err(invalid)?;
+        let (stderr, stderr_end) = output().map_err(invalid)?;
+        let began = Instant::now();
+        let (control, host_child, door) = match grant.place {
+            Place::Process => {
+                let jail = self.jail(&grant).await?.clone();
+                let spec = SpawnSpec {
+                    program: normal_program(&start.program).unwrap_or_default(),
+                    args: start.arguments.clone(),
+                    env: start.env.clone(),
+                    dir: self.directory(&start),
+                    stdin,
+                    stdout: stdout_end,
+                    stderr: stderr_end,
+                    name: start.name.clone(),
+                };
+                let process = jail.spawn(spec).await.map_err(spawn_error)?;
+                (Control::Jail(process), None, Door::Jail(jail))
+            }
+            Place::Host => {
+                let child = self.start_on_host(&start, stdin, stdout_end, stderr_end)?;
+                let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
+                let pid = pid.ok_or_else(|| StartError::System("the command ended before it could be watched".into()))?;
+                (Control::Host(pid), Some(child), Door::Host)
+            }
+        };
+        if let Some(name) = &start.name
+            && !self.setting.endpoints.insert(name, Arc::new(door))
+        {
+            control.kill();
+            return Err(StartError::Invalid(format!("there is a process named `{name}` already")));
+        }
+        let (told, ended) = watch::channel(None);
+        let process = Arc::new(Process { control, name: start.name.clone(), ended, supervisor: Mutex::new(None) });
+        let place = match grant.place {
+            Place::Process => "process",
+            Place::Host => "host",
+        };
+        boundary.emit(Kind::CommandStarted {
+            stage: self.setting.stage.clone(),
+            command: number,
+            line: command_line(&start.program, &start.arguments),
+            place: place.to_owned(),
+        });
+        let supervisor = Supervisor {
+            programs: self.clone(),
+            process: process.clone(),
+            child: host_child,
+            number,
+            began,
+            timeout: start.timeout,
+            boundary: boundary.clone(),
+        };
+        let feed = feed.map(|feed| (feed, start.stdin));
+        let task = tokio::spawn(supervisor.run((stdout, start.stdout), (stderr, start.stderr), feed, told));
+        *process.supervisor.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        self.lock().insert(number, process);
+        Ok(number)
+    }
+
+    fn start_on_host(&self, start: &Start, stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> Result<tokio::process::Child, StartError> {
+        let program = normal_program(&start.program).unwrap_or_default();
+        let program = if program.contains('/') { self.on_host(Path::new(&program))? } else { PathBuf::from(program) };
+        let directory = self.on_host(&self.directory(start))?;
+        let mut command = tokio::process::Command::new(&program);
+        command
+            .args(&start.arguments)
+            .current_dir(&directory)
+            .env_clear()
+            .envs(HOST_ENV.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))))
+            .envs(self.setting.env.iter().map(|(k, v)| (k, v)))
+            .envs(start.env.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::from(stdin))
+            .stdout(Stdio::from(stdout))
+            .stderr(Stdio::from(stderr))
+            .process_group(0);
+        // SAFETY: between fork and exec only prctl is called, which is async-signal-safe and allocates nothing.
+        unsafe {
+            command.pre_exec(|| {
+                rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+                Ok(())
+            });
+        }
+        command.spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound if directory.is_dir() => {
+                StartError::NotFound(format!("no program `{}` on the host's PATH", start.program))
+            }
+            io::ErrorKind::NotFound => StartError::Invalid(format!("there is no working directory `{}`", directory.display())),
+            io::ErrorKind::InvalidInput => StartError::Invalid(error.to_string()),
+            _ => StartError::System(format!("`{}` can't be started: {error}", start.program)),
+        })
+    }
+
+    /// A file for what is captured, made where the stage can't have planted anything: the scratch folder is the stage's to write, so every
+    /// step of the path refuses symbolic links.
+    fn capture_file(&self, name: &str) -> io::Result<File> {
+        let scratch = rustix::fs::open(self.setting.scratch.path()?, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        match rustix::fs::mkdirat(&scratch, "commands", Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let file = rustix::fs::openat2(
+            &scratch,
+            format!("commands/{name}"),
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::from_raw_mode(0o600),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+        )?;
+        Ok(file.into())
+    }
+}
+
+/// Watches one program to its end.
+struct Supervisor {
+    programs: Arc<Programs>,
+    process: Arc<Process>,
+    child: Option<tokio::process::Child>,
+    number: u32,
+    began: Instant,
+    timeout: Option<Duration>,
+    boundary: Boundary,
+}
+
+type Sourced = (pipe::Receiver, Output);
+
+impl Supervisor {
+    async fn run(
+        mut self,
+        stdout: Sourced,
+        stderr: Sourced,
+        feed: Option<(pipe::Sender, Vec<u8>)>,
+        told: watch::Sender<Option<Ended>>,
+    ) {
+        let feed = async {
+            if let Some((mut pipe, bytes)) = feed {
+                // a program that does not read its input to the end is no mistake
+                let _ = pipe.write_all(&bytes).await;
+            }
+        };
+        let (programs, process, number) = (self.programs.clone(), self.process.clone(), self.number);
+        let outputs = async {
+            tokio::join!(
+                pump(&programs, &process, number, "stdout", stdout),
+                pump(&programs, &process, number, "stderr", stderr),
+                feed
+            )
+        };
+        let (mut status, mut captures, mut timed_out) = (None, None, false);
+        let mut outputs = std::pin::pin!(outputs);
+        let deadline = self.timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+        let mut kill_at = None;
+        let mut linger: Option<tokio::time::Instant> = None;
+        while status.is_none() || captures.is_none() {
+            let ended = status.is_some();
+            tokio::select! {
+                result = &mut outputs, if captures.is_none() => captures = Some(result),
+                result = exit_status(&self.process.control, &mut self.child), if !ended => {
+                    status = Some(result);
+                    linger = Some(tokio::time::Instant::now() + LINGER);
+                }
+                () = at(deadline), if !ended && !timed_out => {
+                    timed_out = true;
+                    self.process.control.terminate();
+                    kill_at = Some(tokio::time::Instant::now() + TIMEOUT_GRACE);
+                }
+                () = at(kill_at), if !ended && kill_at.is_some() => {
+                    kill_at = None;
+                    self.process.control.kill();
+                }
+                () = at(linger), if ended => break,
+            }
+        }
+        let status = status.unwrap_or(ExitStatus::Signal(libc::SIGKILL));
+        let (stdout, stderr) = captures.map_or((None, None), |(stdout, stderr, ())| (stdout, stderr));
+        let duration = self.began.elapsed();
+        self.programs.setting.log.flush(Some(Stream::Command(self.number)));
+        self.boundary.emit(Kind::CommandEnded {
+            stage: self.programs.setting.stage.clone(),
+            command: self.number,
+            result: describe(status, timed_out),
+            nanos: duration.as_nanos() as u64,
+        });
+        let ended = Ended {
+            code: status.code().map(|code| code as u32),
+            signal: status.signal().map(|signal| signal as u32),
+            timed_out,
+            duration,
+            stdout,
+            stderr,
+        };
+        told.send_replace(Some(ended));
+    }
+}
+
+fn describe(status: ExitStatus, timed_out: bool) -> String {
+    let how = match status {
+        ExitStatus::Code(code) => format!("exit {code}"),
+        ExitStatus::Signal(signal) => format!("signal {signal}"),
+    };
+    if timed_out { format!("timed out, {how}") } else { how }
+}
+
+async fn at(moment: Option<tokio::time::Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn exit_status(control: &Control, child: &mut Option<tokio::process::Child>) -> ExitStatus {
+    use std::os::unix::process::ExitStatusExt;
+    match (control, child) {
+        (Control::Jail(process), _) => process.wait().await,
+        (Control::Host(_), Some(child)) => match child.wait().await {
+            Ok(status) => match status.code() {
+                Some(code) => ExitStatus::Code(code),
+                None => ExitStatus::Signal(status.signal().unwrap_or(libc::SIGKILL)),
+            },
+            Err(_) => ExitStatus::Signal(libc::SIGKILL),
+        },
+        (Control::Host(_), None) => ExitStatus::Signal(libc::SIGKILL),
+    }
+}
+
+/// Moves one output to where it belongs, to its end. What can't be kept ends the program: nothing is lost silently.
+async fn pump(programs: &Programs, process: &Process, number: u32, which: &str, (mut from, to): Sourced) -> Option<Captured> {
+    let setting = &*programs.setting;
+    let name = format!("{number}.{which}");
+    let mut file = match to {
+        Output::Capture | Output::Both => match programs.capture_file(&name) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                setting.log.note(&format!("command {number}: its {which} can't be captured: {error}"));
+                process.kill();
+                None
+            }
+        },
+        Output::Log | Output::Discard => None,
+    };
+    let logged = matches!(to, Output::Log | Output::Both);
+    let mut size = 0u64;
+    let mut buffer = vec![0; CHUNK];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        let bytes = &buffer[..read];
+        if logged && setting.log.write(Stream::Command(number), bytes).is_err() {
+            process.kill();
+            break;
+        }
+        if let Some(open) = &mut file {
+            size += read as u64;
+            let result = if size > setting.limits.disk {
+                Err(io::Error::other(format!("`limits.disk` of {} bytes is reached", setting.limits.disk)))
+            } else {
+                open.write_all(bytes)
+            };
+            if let Err(error) = result {
+                setting.log.note(&format!("command {number}: its {which} can't be captured any further: {error}"));
+                process.kill();
+                break;
+            }
+        }
+    }
+    file.map(|_| Captured { path: format!("{SCRATCH}/commands/{name}"), size })
+}
+
+/// The program's end of its standard input, and ours if there is something to feed.
+fn stdin(bytes: &[u8]) -> io::Result<(OwnedFd, Option<pipe::Sender>)> {
+    if bytes.is_empty() {
+        return Ok((File::open("/dev/null")?.into(), None));
+    }
+    let (theirs, ours) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok((theirs, Some(pipe::Sender::from_owned_fd(ours)?)))
+}
+
+/// Our end of an output, and the program's.
+fn output() -> io::Result<(pipe::Receiver, OwnedFd)> {
+    let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    // larger than the default 64 KiB if the user's quota allows it: fewer switches for a program that prints much
+    let _ = rustix::pipe::fcntl_setpipe_size(&ours, 1 << 20);
+    Ok((pipe::Receiver::from_owned_fd(ours)?, theirs))
+}
+
+/// Where a granted part of the workspace is shown. Nothing if it does not exist; an error if it leads out.
+fn workspace_bind(workspace: &Path, path: &str, writable: bool) -> Result<Option<Bind>, StartError> {
+    let host = workspace.join(path);
+    let Ok(real) = host.canonicalize() else { return Ok(None) };
+    let inside = if path == "." { PathBuf::from(WORKSPACE) } else { Path::new(WORKSPACE).join(path) };
+    let expected = if path == "." { workspace.to_owned() } else { workspace.join(path) };
+    if real != expected {
+        let message = format!("the granted path `{path}` is a symbolic link, or below one; grant `{}` instead", real.display());
+        return Err(StartError::Invalid(message));
+    }
+    let bind = if real.is_dir() { Bind::directory(real, inside) } else { Bind::file(real, inside) };
+    Ok(Some(if writable { bind.writable() } else { bind }))
+}
+
+/// Whether a path of the workspace is inside a granted part, so that there is something to hide or protect.
+fn within_mounts(setting: &Setting, path: &str) -> bool {
+    setting.mounts.iter().any(|mount| mount.path == "." || path == mount.path || path.starts_with(&format!("{}/", mount.path)))
+}
+
+fn is_label(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !name.is_empty() && name.len() <= 63 && name.chars().all(plain) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+fn spawn_error(error: JailError) -> StartError {
+    match error {
+        JailError::Spawn(SpawnError::Invalid(what)) => StartError::Invalid(what),
+        JailError::Spawn(error @ SpawnError::Directory { .. }) => StartError::Invalid(error.to_string()),
+        JailError::Spawn(error @ SpawnError::Processes) => StartError::Limit(format!("{error}; raise `limits.processes`")),
+        JailError::Spawn(error @ (SpawnError::NotFound { .. } | SpawnError::NotExecutable { .. } | SpawnError::Interpreter { .. })) => {
+            StartError::NotFound(error.to_string())
+        }
+        other => StartError::System(other.to_string()),
+    }
+}
+
+/// The programs, for one crossing.
+pub struct Starter<'a> {
+    pub programs: &'a Arc<Programs>,
+    pub boundary: &'a Boundary,
+}
+
+impl Backend<Start> for Starter<'_> {
+    async fn observe(&self, question: capability::Nothing, (): &mut ()) {
+        match question {}
+    }
+
+    async fn act(&self, permitted: Permitted<Start>) -> Started {
+        let (start, ()) = permitted.into_parts();
+        self.programs.start(start, self.boundary).await
+    }
+}

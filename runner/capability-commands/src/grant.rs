@@ -1,0 +1,199 @@
+//! `[stage.<name>.grants] commands`: which programs, and where they run.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use pipeline::diagnostic::Diagnostic;
+use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema};
+use pipeline::node::{Node, Spanned, TableReader, Value};
+
+use crate::jail::toolchain::{self, Toolchain};
+
+/// Where programs run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Confined: namespaces, a root of their own, no network.
+    Process,
+    /// On the host, with the rights of whoever started the runner.
+    Host,
+}
+
+/// The decoded grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandsGrant {
+    pub place: Place,
+    /// Names, and paths as [`normal_program`] writes them.
+    pub programs: Vec<String>,
+    /// With their expansions, in the order of the file. Empty on the host.
+    pub toolchains: Vec<(String, Toolchain)>,
+}
+
+/// How the grant is read.
+pub struct Schema;
+
+impl GrantSchema for Schema {
+    fn name(&self) -> &'static str {
+        "commands"
+    }
+
+    fn summary(&self) -> &'static str {
+        "programs that the stage may start"
+    }
+
+    fn interfaces(&self) -> &'static [&'static str] {
+        &["runner:commands/"]
+    }
+
+    fn example(&self) -> &'static str {
+        "commands = { in = \"process\", toolchain = \"system\", programs = [\"sh\"] }"
+    }
+
+    fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>> {
+        let before = diagnostics.len();
+        let what = format!("[stage.{}.grants.commands]", context.stage);
+        let mut reader = TableReader::new(node, what, diagnostics)?;
+        reader.require("in");
+        let place = reader.word("in", &[("process", Place::Process), ("host", Place::Host)]);
+        reader.require("programs");
+        let programs = programs(&mut reader);
+        let names = toolchain_names(&mut reader);
+        if let Some(Spanned { value: Place::Host, span }) = &place {
+            if !context.trusted_plugin {
+                reader.diagnostics.push(
+                    Diagnostic::error("untrusted-host-command", span.clone(), "only bundled and local plugins may run commands on the host")
+                        .hint("use in = \"process\""),
+                );
+            }
+            if let Some(name) = names.first() {
+                reader.diagnostics.push(
+                    Diagnostic::error("toolchain-on-host", name.span.clone(), "commands on the host use the host's own PATH")
+                        .hint("remove `toolchain`, or use in = \"process\""),
+                );
+            }
+        }
+        let toolchains = match &place {
+            Some(place) if place.value == Place::Process => expand(names, context, reader.diagnostics),
+            _ => Vec::new(),
+        };
+        reader.finish();
+        if diagnostics.len() > before {
+            return None;
+        }
+        Some(Arc::new(CommandsGrant { place: place?.value, programs, toolchains }))
+    }
+}
+
+fn programs(reader: &mut TableReader<'_>) -> Vec<String> {
+    let mut programs = Vec::new();
+    for program in reader.strings("programs").unwrap_or_default() {
+        match normal_program(&program.value) {
+            Some(normal) => programs.push(normal),
+            None => reader.diagnostics.push(
+                Diagnostic::error("bad-program", program.span, format!("`{}` names no program", program.value))
+                    .hint("a name such as \"cargo\", or a path such as \"./scripts/check.sh\" or \"/usr/bin/env\""),
+            ),
+        }
+    }
+    programs
+}
+
+fn toolchain_names(reader: &mut TableReader<'_>) -> Vec<Spanned<String>> {
+    match reader.take("toolchain") {
+        None => Vec::new(),
+        Some(node @ Node { value: Value::Array(items), .. }) => {
+            let names: Vec<_> = items.iter().filter_map(|item| reader.expect_string(item, "toolchain")).collect();
+            if items.is_empty() {
+                reader.diagnostics.push(
+                    Diagnostic::error("no-toolchain", node.span.clone(), "`toolchain` is empty: no program could run")
+                        .hint(format!("one or more of {}", toolchain::NAMES.join(", "))),
+                );
+            }
+            names
+        }
+        Some(node) => reader.expect_string(node, "toolchain").into_iter().collect(),
+    }
+}
+
+/// Works out the toolchains on this machine; without any, programs see the system's.
+fn expand(names: Vec<Spanned<String>>, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Vec<(String, Toolchain)> {
+    if names.is_empty() {
+        return vec![("system".into(), toolchain::expand("system", &context.root, &context.host_env).unwrap_or_default())];
+    }
+    let mut expanded = Vec::new();
+    for name in names {
+        match toolchain::expand(&name.value, &context.root, &context.host_env) {
+            Ok(toolchain) => expanded.push((name.value, toolchain)),
+            Err(error @ toolchain::ToolchainError::Unknown(_)) => {
+                let mut diagnostic = Diagnostic::error("unknown-toolchain", name.span, error.to_string());
+                diagnostic.hint = pipeline::diagnostic::did_you_mean(&name.value, toolchain::NAMES).map(|near| format!("did you mean \"{near}\"?"));
+                diagnostics.push(diagnostic);
+            }
+            Err(error) => diagnostics.push(Diagnostic::error("toolchain-missing", name.span, error.to_string())),
+        }
+    }
+    expanded
+}
+
+impl Grant for CommandsGrant {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn authority(&self) -> Vec<Authority> {
+        let programs = self.programs.join(", ");
+        match self.place {
+            Place::Host => vec![Authority { text: format!("run {programs} on the host, UNCONFINED"), alarming: true }],
+            Place::Process => {
+                let mut lines = vec![Authority { text: format!("run {programs} (confined, no network)"), alarming: false }];
+                for (name, toolchain) in &self.toolchains {
+                    lines.push(Authority { text: format!("  see toolchain {name}: {}", shown(toolchain)), alarming: false });
+                }
+                lines
+            }
+        }
+    }
+}
+
+/// The folders and files that a toolchain shows, and its variables.
+fn shown(toolchain: &Toolchain) -> String {
+    use crate::jail::BindKind;
+    let binds = toolchain.binds.iter().filter(|b| b.kind != BindKind::Symlink).map(|b| b.host.display().to_string());
+    let env = toolchain.env.iter().map(|(name, value)| format!("{name}={value}"));
+    binds.chain(env).collect::<Vec<_>>().join(", ")
+}
+
+/// A program as policy compares it: a name stays, `./x` becomes `/workspace/x`, a path loses `.`, `..` and double slashes. `None` if it names
+/// nothing, or leaves the workspace by `..`.
+pub fn normal_program(program: &str) -> Option<String> {
+    if program.is_empty() || program.contains('\0') {
+        return None;
+    }
+    if !program.contains('/') {
+        return (program != "." && program != "..").then(|| program.to_owned());
+    }
+    normal_path(program).filter(|path| path != "/" && path != capability::state::WORKSPACE)
+}
+
+/// An absolute path with no `.`, `..` or double slashes; a relative one starts at `/workspace` and must stay there.
+pub fn normal_path(path: &str) -> Option<String> {
+    if path.contains('\0') {
+        return None;
+    }
+    let absolute = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    let joined = parts.join("/");
+    Some(match (absolute, joined.is_empty()) {
+        (true, _) => format!("/{joined}"),
+        (false, true) => capability::state::WORKSPACE.to_owned(),
+        (false, false) => format!("{}/{joined}", capability::state::WORKSPACE),
+    })
+}

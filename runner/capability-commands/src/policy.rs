@@ -1,0 +1,251 @@
+//! May this stage start this program? A pure function of the grant and the command.
+//!
+//! What a started program does is not asked here: that is what the confinement bounds.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use capability::denial::toml_string;
+use capability::state::{SCRATCH, WORKSPACE};
+use capability::{Class, Decision, Denial, Effect, Nothing, Policy};
+use serde::{Deserialize, Serialize};
+
+use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
+
+/// What happens to an output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Output {
+    Log,
+    Capture,
+    Both,
+    Discard,
+}
+
+/// Starting a program: `commands.start`.
+#[derive(Debug, Serialize)]
+pub struct Start {
+    pub program: String,
+    pub arguments: Vec<String>,
+    pub env: Vec<(String, String)>,
+    pub directory: Option<String>,
+    #[serde(skip)]
+    pub stdin: Vec<u8>,
+    pub stdout: Output,
+    pub stderr: Output,
+    pub timeout: Option<Duration>,
+    /// Under which it answers as `<name>.stage`.
+    pub name: Option<String>,
+}
+
+/// What starting answered: the process's number.
+pub type Started = Result<u32, StartError>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    NotFound(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    System(String),
+    #[error("{0}")]
+    Limit(String),
+}
+
+impl Effect for Start {
+    const NAME: &'static str = "commands.start";
+    type Question = Nothing;
+    type Seen = ();
+    type Reply = Started;
+
+    fn subject(&self) -> Cow<'_, str> {
+        Cow::Owned(command_line(&self.program, &self.arguments))
+    }
+
+    fn class(&self) -> Class {
+        // a background process is started again after a crash; a foreground one must not run twice
+        if self.name.is_some() { Class::Idempotent } else { Class::Once }
+    }
+}
+
+/// A command line as a person would type it, for messages. Never given to a shell.
+pub fn command_line(program: &str, arguments: &[String]) -> String {
+    let mut line = quoted(program).into_owned();
+    for argument in arguments {
+        line.push(' ');
+        line.push_str(&quoted(argument));
+    }
+    line
+}
+
+fn quoted(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { Cow::Borrowed(word) } else { Cow::Owned(format!("'{}'", word.replace('\'', "'\\''"))) }
+}
+
+/// Variables that decide what a program loads or where programs are found: a stage that could set them could run what is not granted.
+const DECIDING: &[&str] = &["PATH", "HOME", "TMPDIR", "IFS", "ENV", "BASH_ENV", "SHELLOPTS"];
+
+/// The grant as policy sees it, with the stage that a remedy names.
+pub struct Rules<'a> {
+    pub grant: Option<&'a CommandsGrant>,
+    pub stage: &'a str,
+}
+
+impl Policy<Start> for Rules<'_> {
+    fn decide(&self, start: &Start, (): &()) -> Decision<Nothing> {
+        match self.refusal(start) {
+            Some(denial) => Decision::Deny(denial),
+            None => Decision::Allow,
+        }
+    }
+}
+
+impl Rules<'_> {
+    fn refusal(&self, start: &Start) -> Option<Denial> {
+        let Some(program) = normal_program(&start.program) else {
+            return Some(Denial::new("program-path", format!("`{}` names no program", start.program.escape_debug())));
+        };
+        let Some(grant) = self.grant.filter(|grant| grant.programs.contains(&program)) else {
+            let code = if program.contains('/') { "program-path" } else { "not-granted" };
+            let reason = format!("the stage's grants do not allow to start `{program}`");
+            return Some(Denial::new(code, reason).remedy(self.stage, self.with_program(&start.program)));
+        };
+        for (name, _) in &start.env {
+            let set_by_toolchain = grant.toolchains.iter().any(|(_, t)| t.env.iter().any(|(n, _)| n == name));
+            if DECIDING.contains(&name.as_str()) || name.starts_with("LD_") || set_by_toolchain {
+                let reason = format!("`{name}` decides what a program runs; only the host sets it");
+                return Some(Denial::new("protected-variable", reason));
+            }
+        }
+        if let Some(directory) = &start.directory {
+            let inside = |root: &str, path: &str| path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+            let normal = normal_path(directory);
+            if !normal.is_some_and(|path| inside(WORKSPACE, &path) || inside(SCRATCH, &path)) {
+                let reason = format!("the working directory `{}` is outside {WORKSPACE} and {SCRATCH}", directory.escape_debug());
+                return Some(Denial::new("outside-workspace", reason));
+            }
+        }
+        None
+    }
+
+    /// The grant as it stands, and one program more.
+    fn with_program(&self, program: &str) -> String {
+        let (place, mut programs, toolchains) = match self.grant {
+            None => ("process", Vec::new(), Vec::new()),
+            Some(grant) => {
+                let place = if grant.place == Place::Host { "host" } else { "process" };
+                (place, grant.programs.clone(), grant.toolchains.iter().map(|(name, _)| name.clone()).collect())
+            }
+        };
+        programs.push(program.to_owned());
+        let list = |items: &[String]| items.iter().map(|item| toml_string(item)).collect::<Vec<_>>().join(", ");
+        let toolchain = match toolchains.as_slice() {
+            [] => String::new(),
+            [one] => format!("toolchain = {}, ", toml_string(one)),
+            several => format!("toolchain = [{}], ", list(several)),
+        };
+        format!("commands = {{ in = \"{place}\", {toolchain}programs = [{}] }}", list(&programs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(programs: &[&str]) -> CommandsGrant {
+        CommandsGrant {
+            place: Place::Process,
+            programs: programs.iter().map(|p| normal_program(p).unwrap()).collect(),
+            toolchains: vec![(
+                "rust".into(),
+                crate::jail::toolchain::Toolchain { env: vec![("CARGO_HOME".into(), "/home/stage/.cargo".into())], ..Default::default() },
+            )],
+        }
+    }
+
+    fn start(program: &str, env: &[&str], directory: Option<&str>) -> Start {
+        Start {
+            program: program.into(),
+            arguments: vec!["--flag".into(), "two words".into()],
+            env: env.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect(),
+            directory: directory.map(str::to_owned),
+            stdin: Vec::new(),
+            stdout: Output::Log,
+            stderr: Output::Log,
+            timeout: None,
+            name: None,
+        }
+    }
+
+    fn verdict(programs: &[&str], start: &Start) -> &'static str {
+        let grant = grant(programs);
+        match (Rules { grant: Some(&grant), stage: "lint" }).decide(start, &()) {
+            Decision::Allow => "allow",
+            Decision::Deny(denial) => match denial.code {
+                Cow::Borrowed(code) => code,
+                Cow::Owned(_) => unreachable!("codes are literals"),
+            },
+            Decision::Observe(never) => match never {},
+        }
+    }
+
+    #[test]
+    fn cases() {
+        let some = &["cargo", "./scripts/check.sh", "/usr/bin/env"][..];
+        for (wanted, command) in [
+            ("allow", start("cargo", &[], None)),
+            ("allow", start("cargo", &["RUST_LOG"], Some("/workspace/shop"))),
+            ("allow", start("cargo", &[], Some("shop/../api"))),
+            ("allow", start("cargo", &[], Some("/scratch"))),
+            ("allow", start("./scripts/check.sh", &[], None)),
+            ("allow", start("/workspace/scripts/check.sh", &[], None)),
+            ("allow", start("scripts/../scripts/./check.sh", &[], None)),
+            ("allow", start("/usr/bin/env", &[], None)),
+            ("not-granted", start("rustc", &[], None)),
+            ("not-granted", start("cargo ", &[], None)),
+            ("program-path", start("./cargo", &[], None)),
+            ("program-path", start("/usr/bin/cargo", &[], None)),
+            ("program-path", start("/scratch/cargo", &[], None)),
+            ("program-path", start("../cargo", &[], None)),
+            ("program-path", start("", &[], None)),
+            ("program-path", start("car\0go", &[], None)),
+            ("program-path", start("..", &[], None)),
+            ("protected-variable", start("cargo", &["LD_PRELOAD"], None)),
+            ("protected-variable", start("cargo", &["LD_AUDIT"], None)),
+            ("protected-variable", start("cargo", &["PATH"], None)),
+            ("protected-variable", start("cargo", &["CARGO_HOME"], None)),
+            ("outside-workspace", start("cargo", &[], Some("/"))),
+            ("outside-workspace", start("cargo", &[], Some("/workspaces"))),
+            ("outside-workspace", start("cargo", &[], Some("/workspace/../etc"))),
+            ("outside-workspace", start("cargo", &[], Some("../.."))),
+            ("outside-workspace", start("cargo", &[], Some("/etc"))),
+        ] {
+            assert_eq!(verdict(some, &command), wanted, "{command:?}");
+        }
+    }
+
+    #[test]
+    fn the_remedy_keeps_what_is_granted() {
+        let grant = grant(&["cargo"]);
+        let Decision::Deny(denial) = (Rules { grant: Some(&grant), stage: "lint" }).decide(&start("npx", &[], None), &()) else {
+            panic!("npx is not granted")
+        };
+        assert_eq!(
+            denial.remedy.unwrap(),
+            "[stage.lint.grants]\ncommands = { in = \"process\", toolchain = \"rust\", programs = [\"cargo\", \"npx\"] }"
+        );
+    }
+
+    #[test]
+    fn without_a_grant_nothing_starts() {
+        let rules = Rules { grant: None, stage: "lint" };
+        assert!(matches!(rules.decide(&start("cargo", &[], None), &()), Decision::Deny(_)));
+    }
+
+    #[test]
+    fn the_subject_reads_like_a_command_line() {
+        assert_eq!(start("cargo", &[], None).subject(), "cargo --flag 'two words'");
+    }
+}

@@ -50,6 +50,8 @@ pub mod log;
 pub mod outputs;
 pub mod progress;
 pub mod report;
+pub mod service;
+mod span;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
@@ -57,6 +59,7 @@ pub use context::{Context, Mount, Outcome};
 pub use failure::{Denial, Failure};
 pub use serde;
 pub use serde_json;
+pub use span::Span;
 
 #[doc(hidden)]
 pub use export::{HostContext, HostFailure, HostOutcome, run};

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
+use unicode_width::UnicodeWidthStr;
 
 /// Byte offsets into the pipeline file.
 pub type Span = Range<usize>;
@@ -19,7 +20,7 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
     pub severity: Severity,
-    /// Stable, kebab-case: `unknown-key`, `cycle`, `grant-missing`. Listed in `docs` of `check --help`.
+    /// Stable, kebab-case: `unknown-key`, `cycle`, `grant-missing`. Listed in [`crate::reference::CODES`].
     pub code: &'static str,
     /// What is wrong, as one sentence with no full stop.
     pub message: String,
@@ -74,44 +75,125 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     known
         .into_iter()
         .map(|k| (strsim::damerau_levenshtein(word, k), k))
-        .filter(|(distance, k)| *distance <= 1 + word.len().max(k.len()) / 4)
+        .filter(|(distance, k)| *distance <= word.chars().count().max(k.chars().count()).max(3) / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, k)| k)
 }
 
-/// Renders diagnostics as rustc does, in the order of their places, errors and warnings mixed.
+/// Columns that a rendered diagnostic keeps to where it can: source lines are cut, sentences are wrapped.
+const WIDTH: usize = 80;
+
+/// Lines shown around nothing: a diagnostic with places further apart than this is cut down to its first place.
+const MOST_LINES: usize = 5_000;
+
+/// Renders diagnostics as rustc does, in the order of their places, errors and warnings mixed; those without a place come first.
+/// Each begins with its severity and code and ends with an empty line. Colour only if asked for.
 pub fn render(diagnostics: &[Diagnostic], path: &str, text: &str, color: bool) -> String {
-    let renderer = if color { Renderer::styled() } else { Renderer::plain() }.decor_style(DecorStyle::Ascii);
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() }.decor_style(DecorStyle::Ascii).term_width(WIDTH);
     let mut sorted: Vec<&Diagnostic> = diagnostics.iter().collect();
-    sorted.sort_by_key(|d| d.span.as_ref().map_or(0, |s| s.start));
+    sorted.sort_by_key(|d| d.span.as_ref().map_or((0, 0), |s| (s.start + 1, s.end)));
+    let lines = LineStarts::new(text);
     let mut out = String::new();
-    for d in sorted {
-        let level = match d.severity {
-            Severity::Error => Level::ERROR,
-            Severity::Warning => Level::WARNING,
-        };
-        let title = level.primary_title(d.message.as_str()).id(d.code);
-        let mut group = match &d.span {
-            None => Group::with_title(title),
-            Some(span) => {
-                let mut primary = AnnotationKind::Primary.span(clamp(span, text));
-                if !d.label.is_empty() {
-                    primary = primary.label(d.label.as_str());
-                }
-                let mut snippet = Snippet::source(text).path(path).annotation(primary);
-                for (span, what) in &d.related {
-                    snippet = snippet.annotation(AnnotationKind::Context.span(clamp(span, text)).label(what.as_str()));
-                }
-                Group::with_title(title).element(snippet)
-            }
-        };
-        if let Some(hint) = &d.hint {
-            group = group.element(Level::HELP.message(hint.as_str()));
+    for diagnostic in sorted {
+        let rendered = render_one(diagnostic, path, text, &lines, &renderer);
+        for line in rendered.lines() {
+            out.push_str(line.trim_end());
+            out.push('\n');
         }
-        out.push_str(&renderer.render(&[group]));
-        out.push_str("\n\n");
+        out.push('\n');
     }
     out
+}
+
+fn render_one(diagnostic: &Diagnostic, path: &str, text: &str, lines: &LineStarts, renderer: &Renderer) -> String {
+    let (level, name) = match diagnostic.severity {
+        Severity::Error => (Level::ERROR, "error"),
+        Severity::Warning => (Level::WARNING, "warning"),
+    };
+    let message = wrap(&visible(&diagnostic.message), WIDTH.saturating_sub(name.len() + diagnostic.code.len() + 4));
+    let hint = diagnostic.hint.as_ref().map(|hint| wrap(&visible(hint), WIDTH - 12));
+    let title = level.primary_title(message).id(diagnostic.code);
+    let mut group = Group::with_title(title);
+    // What is rendered: the lines from the first to the last place, so that a large file costs no more than a small one.
+    let whole: &str;
+    if let Some(span) = &diagnostic.span {
+        let span = clamp(span, text);
+        let first_line = lines.line(span.start);
+        let near = |other: &Span| lines.line(other.start).abs_diff(first_line) <= MOST_LINES;
+        let related: Vec<(Span, &String)> =
+            diagnostic.related.iter().map(|(span, what)| (clamp(span, text), what)).filter(|(span, _)| near(span)).collect();
+        let start = related.iter().map(|(s, _)| s.start).chain([span.start]).min().unwrap_or(0);
+        let end = related.iter().map(|(s, _)| s.end).chain([span.end]).max().unwrap_or(0);
+        let (from, to) = (lines.line_start(start), lines.line_end(end, text));
+        whole = &text[from..to];
+        let inside = |span: &Span| span.start - from..span.end - from;
+        let mut primary = AnnotationKind::Primary.span(inside(&span));
+        if !diagnostic.label.is_empty() {
+            primary = primary.label(visible(&diagnostic.label));
+        }
+        let mut snippet = Snippet::source(whole).path(path).line_start(lines.line(start) + 1).annotation(primary);
+        for (span, what) in &related {
+            snippet = snippet.annotation(AnnotationKind::Context.span(inside(span)).label(visible(what)));
+        }
+        group = group.element(snippet);
+    }
+    if let Some(hint) = hint {
+        group = group.element(Level::HELP.message(hint));
+    }
+    renderer.render(&[group])
+}
+
+/// Control characters from the file, made harmless for a terminal.
+fn visible(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() && c != '\n' { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}
+
+/// Breaks lines that are too long at spaces. Words are never broken.
+fn wrap(text: &str, width: usize) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for (index, line) in text.split('\n').enumerate() {
+        if index > 0 {
+            out.push('\n');
+        }
+        if line.width() <= width {
+            out.push_str(line);
+            continue;
+        }
+        let mut used = 0;
+        for (index, word) in line.split(' ').enumerate() {
+            let wide = word.width();
+            if index > 0 {
+                let fits = used + 1 + wide <= width;
+                out.push(if fits { ' ' } else { '\n' });
+                used = if fits { used + 1 } else { 0 };
+            }
+            out.push_str(word);
+            used += wide;
+        }
+    }
+    out
+}
+
+/// Where lines begin.
+struct LineStarts(Vec<usize>);
+
+impl LineStarts {
+    fn new(text: &str) -> Self {
+        LineStarts(std::iter::once(0).chain(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1)).collect())
+    }
+
+    /// From 0.
+    fn line(&self, offset: usize) -> usize {
+        self.0.partition_point(|start| *start <= offset).saturating_sub(1)
+    }
+
+    fn line_start(&self, offset: usize) -> usize {
+        self.0[self.line(offset)]
+    }
+
+    fn line_end(&self, offset: usize, text: &str) -> usize {
+        self.0.get(self.line(offset) + 1).map_or(text.len(), |next| *next)
+    }
 }
 
 /// The line and column (both 1-based, the column in Unicode scalar values) of a byte offset.

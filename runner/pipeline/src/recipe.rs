@@ -56,8 +56,9 @@ impl Recipe {
             nodes.push(expander.grant(node, &format!("grants.{}", key.name), schema.path_keys(), &mut expansions));
         }
         let late = expander.late;
-        let settings = match (settings, &self.plugin) {
-            (Some(settings), Some(plugin)) => {
+        let good = settings.good;
+        let settings = match &self.plugin {
+            Some(plugin) => {
                 let check = Check {
                     validator: &plugin.validator,
                     schema: &plugin.info.manifest.schema,
@@ -67,9 +68,9 @@ impl Recipe {
                 };
                 check.settings(settings, diagnostics)
             }
-            (Some(settings), None) => Some(settings.json),
-            (None, _) => None,
+            None => Some(settings.json),
         };
+        let settings = settings.filter(|_| good);
         let grants = self.grants(&nodes, diagnostics);
         let bound = match (env, settings, grants) {
             (Some(env), Some(settings), Some(grants)) => Some(Bound { env, settings, grants }),

@@ -25,7 +25,7 @@ pub(crate) struct Check<'a> {
 impl<'a> Check<'a> {
     /// The settings as the plugin gets them. Mistakes are pushed; what depends on values that are not there yet is not looked at.
     pub fn settings(&self, settings: Settings, diagnostics: &mut Vec<Diagnostic>) -> Option<Json> {
-        let Settings { json, late, typed } = settings;
+        let Settings { json, late, typed, .. } = settings;
         let errors = self.errors(&json, &late);
         if errors.is_empty() {
             return Some(json);
@@ -35,7 +35,7 @@ impl<'a> Check<'a> {
         let there: Vec<_> = typed.iter().filter(|(pointer, _)| blamed.contains(pointer.as_str())).cloned().collect();
         let mut best = json.clone();
         replace(&mut best, &there);
-        let mut remaining = self.errors(&best, &late);
+        let remaining = self.errors(&best, &late);
         if remaining.is_empty() {
             drop(remaining);
             return Some(best);
@@ -47,8 +47,10 @@ impl<'a> Check<'a> {
                 return Some(all);
             }
         }
-        for error in remaining.drain(..) {
-            self.report(&error, diagnostics, 0);
+        for error in &remaining {
+            if !misspelt(error, &remaining) {
+                self.report(error, diagnostics, 0);
+            }
         }
         None
     }
@@ -129,9 +131,7 @@ impl<'a> Check<'a> {
         let wrong_tag = |branch: &Vec<ValidationError<'static>>| branch.iter().any(|e| !at_root(e) && matches!(e.kind(), Kind::Constant { .. }));
         let likely: Vec<&Vec<ValidationError<'static>>> = context.iter().filter(|branch| !wrong_kind(branch) && !wrong_tag(branch)).collect();
         if let [branch] = likely[..] {
-            for error in branch {
-                self.report(error, diagnostics, depth + 1);
-            }
+            self.branch(branch, diagnostics, depth);
             return;
         }
         if let Some(diagnostic) = self.same_place(context) {
@@ -144,9 +144,7 @@ impl<'a> Check<'a> {
             && shallow(&deepest) > Some(base)
             && likely.iter().filter(|branch| shallow(branch) == shallow(&deepest)).count() == 1
         {
-            for error in deepest {
-                self.report(error, diagnostics, depth + 1);
-            }
+            self.branch(deepest, diagnostics, depth);
             return;
         }
         let mut wanted: Vec<String> = Vec::new();
@@ -162,6 +160,12 @@ impl<'a> Check<'a> {
             }
         }
         diagnostics.push(Diagnostic::error("bad-setting", span, format!("{what} has none of its allowed forms")).hint(wanted.join("; or ")));
+    }
+
+    fn branch(&self, errors: &[ValidationError<'static>], diagnostics: &mut Vec<Diagnostic>, depth: usize) {
+        for error in errors.iter().filter(|error| !misspelt(error, errors)) {
+            self.report(error, diagnostics, depth + 1);
+        }
     }
 
     /// All alternatives complain about the same value, each wanting another type or another word: one sentence says it.
@@ -285,6 +289,20 @@ fn replace(json: &mut Json, values: &[(String, Json)]) {
             *place = value.clone();
         }
     }
+}
+
+/// Something required is missing only because its name is misspelt, which another error tells.
+fn misspelt(error: &ValidationError<'_>, all: &[ValidationError<'_>]) -> bool {
+    let Kind::Required { property: Json::String(property) } = error.kind() else { return false };
+    all.iter().any(|other| {
+        other.instance_path() == error.instance_path()
+            && match other.kind() {
+                Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
+                    unexpected.iter().any(|name| did_you_mean(name, [property.as_str()]).is_some())
+                }
+                _ => false,
+            }
+    })
 }
 
 /// The error depends on a value that is not there yet.

@@ -15,16 +15,18 @@ pub(crate) struct Settings {
     pub late: Vec<String>,
     /// Strings that are one reference to a number or a boolean: where the schema wants no string, this is meant.
     pub typed: Vec<(String, serde_json::Value)>,
+    /// There was no mistake.
+    pub good: bool,
 }
 
-/// `None` if a reference in it is wrong, which was pushed; all mistakes are.
-pub(crate) fn expand(expander: &mut Expander<'_>, with: Option<&Node>) -> Option<Settings> {
-    let mut walk = Walk { expander, late: Vec::new(), typed: Vec::new(), pointer: String::new() };
+/// Mistakes are pushed; a string with one counts as not complete, so that everything else can still be looked at.
+pub(crate) fn expand(expander: &mut Expander<'_>, with: Option<&Node>) -> Settings {
+    let mut walk = Walk { expander, late: Vec::new(), typed: Vec::new(), pointer: String::new(), good: true };
     let json = match with {
-        Some(node) => walk.value(node, "with")?,
+        Some(node) => walk.value(node, "with"),
         None => serde_json::Value::Object(serde_json::Map::new()),
     };
-    Some(Settings { json, late: walk.late, typed: walk.typed })
+    Settings { json, late: walk.late, typed: walk.typed, good: walk.good }
 }
 
 /// One segment of a JSON pointer (RFC 6901).
@@ -37,6 +39,7 @@ struct Walk<'a, 'b> {
     late: Vec<String>,
     typed: Vec<(String, serde_json::Value)>,
     pointer: String,
+    good: bool,
 }
 
 impl Walk<'_, '_> {
@@ -50,10 +53,10 @@ impl Walk<'_, '_> {
     }
 
     /// `key`: the nearest table key above.
-    fn value(&mut self, node: &Node, key: &str) -> Option<serde_json::Value> {
-        Some(match &node.value {
+    fn value(&mut self, node: &Node, key: &str) -> serde_json::Value {
+        match &node.value {
             Value::String(text) => {
-                let filled = self.expander.fill(text, &node.span, Place::Data)?;
+                let filled = self.fill(text, node);
                 if key == "script" && filled.outside {
                     self.refuse(
                         "outside-script",
@@ -61,42 +64,44 @@ impl Walk<'_, '_> {
                         "a value from outside can't be part of a script: a shell would run what it holds",
                         "pass it as a variable: `env = { VALUE = \"${…}\" }`, and write \"$VALUE\" in the script",
                     );
-                    return None;
                 }
                 self.string(filled)
             }
             Value::Integer(number) => (*number).into(),
-            Value::Float(number) => match serde_json::Number::from_f64(*number) {
-                Some(number) => serde_json::Value::Number(number),
-                None => {
+            Value::Float(number) => serde_json::Number::from_f64(*number).map_or_else(
+                || {
                     self.refuse("bad-value", node, "a setting can't be infinite or not a number", "write a finite number");
-                    return None;
-                }
-            },
+                    serde_json::Value::from(0.5)
+                },
+                serde_json::Value::Number,
+            ),
             Value::Boolean(flag) => (*flag).into(),
             Value::Datetime(text) => text.clone().into(),
-            Value::Array(items) if items.iter().all(|item| matches!(item.value, Value::String(_))) => self.strings(items, key)?,
-            Value::Array(items) => {
-                let values: Vec<Option<serde_json::Value>> =
-                    items.iter().enumerate().map(|(index, item)| self.under(&index.to_string(), |walk| walk.value(item, key))).collect();
-                serde_json::Value::Array(values.into_iter().collect::<Option<_>>()?)
-            }
+            Value::Array(items) if items.iter().all(|item| matches!(item.value, Value::String(_))) => self.strings(items, key),
+            Value::Array(items) => serde_json::Value::Array(
+                items.iter().enumerate().map(|(index, item)| self.under(&index.to_string(), |walk| walk.value(item, key))).collect(),
+            ),
             Value::Table(table) => {
-                let mut good = true;
                 let mut object = serde_json::Map::with_capacity(table.entries.len());
                 for (key, item) in &table.entries {
-                    good &= self.expander.check_key(key);
-                    match self.under(&key.name, |walk| walk.value(item, &key.name)) {
-                        Some(value) => drop(object.insert(key.name.clone(), value)),
-                        None => good = false,
-                    }
-                }
-                if !good {
-                    return None;
+                    self.good &= self.expander.check_key(key);
+                    let value = self.under(&key.name, |walk| walk.value(item, &key.name));
+                    object.insert(key.name.clone(), value);
                 }
                 serde_json::Value::Object(object)
             }
-        })
+        }
+    }
+
+    /// A string with a mistake stays as it is written.
+    fn fill(&mut self, text: &str, node: &Node) -> Filled {
+        match self.expander.fill(text, &node.span, Place::Data) {
+            Some(filled) => filled,
+            None => {
+                self.good = false;
+                Filled { text: text.to_owned(), late: true, ..Filled::default() }
+            }
+        }
     }
 
     fn string(&mut self, filled: Filled) -> serde_json::Value {
@@ -109,20 +114,16 @@ impl Walk<'_, '_> {
     }
 
     /// An array of strings may be a program and its arguments.
-    fn strings(&mut self, items: &[Node], key: &str) -> Option<serde_json::Value> {
+    fn strings(&mut self, items: &[Node], key: &str) -> serde_json::Value {
         let line = matches!(key, "run" | "command");
         let mut values = Vec::with_capacity(items.len());
-        let mut good = true;
         // What ends the options, and what makes the next argument a program's text; both only if the file says so itself.
         let mut options_ended = false;
         let mut interpreter = false;
         let mut code_follows = false;
         for (index, item) in items.iter().enumerate() {
             let Value::String(text) = &item.value else { continue };
-            let Some(filled) = self.expander.fill(text, &item.span, Place::Data) else {
-                good = false;
-                continue;
-            };
+            let filled = self.fill(text, item);
             if line && index == 0 && filled.outside {
                 self.refuse(
                     "outside-program",
@@ -130,7 +131,6 @@ impl Walk<'_, '_> {
                     "a value from outside can't choose the program",
                     "write the program; a matrix value or an input of type \"choice\" may stand here",
                 );
-                good = false;
             } else if line && code_follows && filled.outside {
                 self.refuse(
                     "outside-script",
@@ -138,25 +138,23 @@ impl Walk<'_, '_> {
                     "a value from outside can't be part of a script: the interpreter would run what it holds",
                     "pass it as an argument of its own: [\"sh\", \"-c\", \"echo \\\"$1\\\"\", \"sh\", \"${…}\"]",
                 );
-                good = false;
             } else if filled.outside_first && !filled.late && filled.text.starts_with('-') && !options_ended {
                 let message = format!("the argument would be \"{}\", which a program takes for an option", crate::model::shown(&filled.text));
                 self.refuse("outside-option", item, &message, "put \"--\" before it, if the program knows that");
-                good = false;
             }
+            code_follows = false;
             if !filled.outside {
                 options_ended |= filled.text == "--";
                 code_follows = interpreter && takes_code(&filled.text);
                 interpreter |= runs_code(&filled.text);
-            } else {
-                code_follows = false;
             }
             values.push(self.under(&index.to_string(), |walk| walk.string(filled)));
         }
-        good.then_some(serde_json::Value::Array(values))
+        serde_json::Value::Array(values)
     }
 
     fn refuse(&mut self, code: &'static str, node: &Node, message: &str, hint: &str) {
+        self.good = false;
         self.expander.diagnostics.push(Diagnostic::error(code, node.span.clone(), message).hint(hint));
     }
 }

@@ -183,7 +183,7 @@ impl Walk<'_, '_> {
         if operator || FUNCTIONS.contains(&name) {
             return;
         }
-        let span = self.span(id, name);
+        let span = self.span_before(id, name);
         let mut diagnostic = Diagnostic::error("when-name", span, format!("CEL has no function `{}`", shown(name)));
         let known = FUNCTIONS.iter().chain(&MACROS).copied();
         diagnostic.hint = Some(match did_you_mean(name, known.clone()) {
@@ -300,6 +300,17 @@ impl Walk<'_, '_> {
             let hint = format!("ask first: `has(stage.{stage}.outputs.{output}) && …`");
             self.diagnostics.push(Diagnostic::error("needs-default", span, message).label(reason).hint(hint));
         }
+    }
+
+    /// Of `name`, which ends where the node `id` (the parenthesis of a call) stands, or begins there.
+    fn span_before(&self, id: u64, name: &str) -> Span {
+        let value = &self.source.value;
+        let found = self.info.offset_for(id).and_then(|(at, _)| {
+            let at = value.char_indices().nth(at as usize)?.0;
+            let start = value[..(at + name.len()).min(value.len())].rfind(name)?;
+            Some(literal::place(self.names.text, &self.source.span, value, start..start + name.len()))
+        });
+        found.unwrap_or_else(|| self.source.span.clone())
     }
 
     /// From the node `id` to the end of `last`, which follows it; the whole condition if that can't be told.

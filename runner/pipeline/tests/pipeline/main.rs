@@ -1,0 +1,9 @@
+//! What a person sees: files in, diagnostics or a plan out, with fake plugins and capabilities.
+
+mod bind;
+mod codes;
+mod fakes;
+mod plan;
+mod robust;
+mod rules;
+mod when;

@@ -1,0 +1,223 @@
+//! What a lockfile says is installed: packages, where each comes from, and who depends on whom.
+//!
+//! Every format is read into this one shape, so that matching, licences and the bill of materials know nothing of npm or
+//! Cargo. Deliberately absent: version requirements (a lockfile has already decided) and platforms (a lockfile serves all).
+
+use std::collections::VecDeque;
+
+/// The package ecosystem of a lockfile, under the names of the OSV schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ecosystem {
+    Npm,
+    CratesIo,
+}
+
+impl Ecosystem {
+    /// The value of `affected[].package.ecosystem` in OSV records.
+    pub fn osv_name(self) -> &'static str {
+        match self {
+            Self::Npm => "npm",
+            Self::CratesIo => "crates.io",
+        }
+    }
+
+    /// The type of its package URLs (`pkg:npm/…`, `pkg:cargo/…`).
+    pub fn purl_type(self) -> &'static str {
+        match self {
+            Self::Npm => "npm",
+            Self::CratesIo => "cargo",
+        }
+    }
+}
+
+/// Where a package's code comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// A folder of the project itself: the root, a workspace member, a `file:` or `path` dependency. Not third-party.
+    Local,
+    /// The ecosystem's public registry (for npm also any mirror of it: lockfiles do not tell them apart).
+    Registry,
+    /// Another registry, where a name can mean another package.
+    OtherRegistry(String),
+    /// A git repository at a commit (empty if the lockfile names none).
+    Git { repository: String, commit: String },
+    /// An archive, from a file or a web address.
+    Archive(String),
+}
+
+/// What a package says about its licence, before it is understood. Empty text never occurs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatedLicense {
+    /// The lockfile (or `cargo metadata`) has no licence for it.
+    Unknown,
+    /// As it stands there: mostly an SPDX expression, sometimes `SEE LICENSE IN …`.
+    Text(String),
+}
+
+/// A digest of the package's archive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Checksum {
+    /// As CycloneDX names it: `SHA-512`.
+    pub algorithm: &'static str,
+    /// Lower-case hexadecimal.
+    pub hex: String,
+}
+
+/// One entry of a lockfile.
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// The name under which it was published; for an alias, the name of what it stands for.
+    pub name: String,
+    /// The name it is installed under, if that is another one (`"foo": "npm:bar@1"`).
+    pub alias: Option<String>,
+    /// As written; empty if the lockfile has none.
+    pub version: String,
+    pub origin: Origin,
+    /// Needed for development only.
+    pub dev: bool,
+    /// May be missing where it cannot be installed.
+    pub optional: bool,
+    /// Shipped inside the package that needs it.
+    pub bundled: bool,
+    pub license: StatedLicense,
+    pub checksums: Vec<Checksum>,
+    /// 1-based line of its entry.
+    pub line: u32,
+    /// Indices of what it needs, in the order of the lockfile, without repetitions.
+    pub dependencies: Vec<usize>,
+}
+
+impl Package {
+    /// A package about which nothing but its name is known yet.
+    pub fn new(name: impl Into<String>, version: impl Into<String>, origin: Origin, line: u32) -> Self {
+        Self {
+            name: name.into(),
+            alias: None,
+            version: version.into(),
+            origin,
+            dev: false,
+            optional: false,
+            bundled: false,
+            license: StatedLicense::Unknown,
+            checksums: Vec::new(),
+            line,
+            dependencies: Vec::new(),
+        }
+    }
+
+    /// Adds an edge once.
+    pub fn needs(&mut self, package: usize) {
+        if !self.dependencies.contains(&package) {
+            self.dependencies.push(package);
+        }
+    }
+
+    /// `name version`, or the name alone.
+    pub fn label(&self) -> String {
+        if self.version.is_empty() { self.name.clone() } else { format!("{} {}", self.name, self.version) }
+    }
+
+    pub fn is_third_party(&self) -> bool {
+        self.origin != Origin::Local
+    }
+}
+
+/// A lockfile, read.
+#[derive(Clone, Debug)]
+pub struct Lockfile {
+    /// Relative to the workspace, with `/`.
+    pub path: String,
+    pub ecosystem: Ecosystem,
+    pub packages: Vec<Package>,
+}
+
+impl Lockfile {
+    /// For each package the one before it on a shortest path from the project's own packages; `None` for those and for what
+    /// nothing leads to.
+    pub fn shortest_paths(&self) -> ShortestPaths<'_> {
+        let mut before = vec![None; self.packages.len()];
+        let mut seen: Vec<bool> = self.packages.iter().map(|package| package.origin == Origin::Local).collect();
+        let mut queue: VecDeque<usize> = (0..self.packages.len()).filter(|&index| seen[index]).collect();
+        while let Some(index) = queue.pop_front() {
+            for &next in &self.packages[index].dependencies {
+                if !seen[next] {
+                    seen[next] = true;
+                    before[next] = Some(index);
+                    queue.push_back(next);
+                }
+            }
+        }
+        ShortestPaths { lockfile: self, before }
+    }
+}
+
+/// Who brings a package in.
+pub struct ShortestPaths<'a> {
+    lockfile: &'a Lockfile,
+    before: Vec<Option<usize>>,
+}
+
+impl ShortestPaths<'_> {
+    /// From a package of the project to `package`, both included.
+    pub fn to(&self, package: usize) -> Vec<usize> {
+        let mut path = vec![package];
+        let mut at = package;
+        while let Some(before) = self.before[at] {
+            path.push(before);
+            at = before;
+        }
+        path.reverse();
+        path
+    }
+
+    /// The same for people: `shop → chrono 0.4.19 → time 0.1.43`. Local packages are named without their version.
+    pub fn describe(&self, package: usize) -> String {
+        let names: Vec<String> = self
+            .to(package)
+            .into_iter()
+            .map(|index| &self.lockfile.packages[index])
+            .map(|package| match (&package.origin, &package.alias) {
+                (Origin::Local, _) => package.name.clone(),
+                (_, Some(alias)) => format!("{alias} ({})", package.label()),
+                (_, None) => package.label(),
+            })
+            .collect();
+        names.join(" → ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lockfile(edges: &[(&str, bool, &[usize])]) -> Lockfile {
+        let packages = edges
+            .iter()
+            .map(|(name, local, needs)| {
+                let origin = if *local { Origin::Local } else { Origin::Registry };
+                let mut package = Package::new(*name, "1.0.0", origin, 1);
+                needs.iter().for_each(|&need| package.needs(need));
+                package
+            })
+            .collect();
+        Lockfile { path: "x".into(), ecosystem: Ecosystem::Npm, packages }
+    }
+
+    #[test]
+    fn the_shortest_path_wins_over_the_first_one() {
+        let lockfile = lockfile(&[("app", true, &[1, 3]), ("a", false, &[2]), ("b", false, &[4]), ("c", false, &[4]), ("d", false, &[])]);
+        assert_eq!(lockfile.shortest_paths().describe(4), "app → c 1.0.0 → d 1.0.0");
+    }
+
+    #[test]
+    fn a_workspace_member_is_where_a_path_starts() {
+        let lockfile = lockfile(&[("app", true, &[1]), ("member", true, &[2]), ("x", false, &[])]);
+        assert_eq!(lockfile.shortest_paths().describe(2), "member → x 1.0.0");
+    }
+
+    #[test]
+    fn what_nothing_leads_to_stands_alone_and_cycles_end() {
+        let lockfile = lockfile(&[("a", false, &[1]), ("b", false, &[0])]);
+        assert_eq!(lockfile.shortest_paths().describe(1), "b 1.0.0");
+    }
+}

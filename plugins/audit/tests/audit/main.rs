@@ -1,0 +1,6 @@
+//! From lockfiles to findings, natively: the real tools' files under `fixtures/` through all pure steps.
+
+mod export;
+mod findings;
+mod lockfiles;
+mod sbom;

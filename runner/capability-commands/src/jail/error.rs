@@ -35,6 +35,8 @@ pub enum JailError {
     Connect { port: u16, source: io::Error },
 }
 
+pub(super) const NOT_A_WARDEN: &str = "the warden said nothing; is its executable a runner that calls `warden_main`?";
+
 /// What the warden was doing when the system refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {

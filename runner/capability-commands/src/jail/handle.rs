@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    error::{JailError, SpawnError},
+    error::{JailError, NOT_A_WARDEN, SpawnError},
     keeper::Keeper,
     probe,
     spec::{ExitStatus, JailSpec, SpawnSpec},
@@ -147,7 +147,17 @@ impl Jail {
             let mut commands = self.link.commands.subscribe();
             let _ = tokio::time::timeout(grace, commands.wait_for(|count| *count == 0)).await;
         }
+        self.kill();
+        self.gone().await;
+    }
+
+    /// Kills everything inside at once.
+    pub fn kill(&self) {
         self.link.kill();
+    }
+
+    /// Waits until no process is left.
+    pub async fn gone(&self) {
         // A process 1 ends after the last process of its namespace has.
         let _ = self.link.buried.clone().wait_for(|buried| *buried).await;
     }
@@ -293,7 +303,11 @@ async fn raise(spec: JailSpec) -> Result<Jail, JailError> {
     let mut warden = None;
     let (bury, buried) = watch::channel(false);
     let coming_up = async {
-        ours.async_io(Interest::WRITABLE, || build.send(&ours)).await.map_err(cannot)?;
+        // A process that has ended already says less than its silence does.
+        match ours.async_io(Interest::WRITABLE, || build.send(&ours)).await {
+            Err(error) if !matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => return Err(cannot(error)),
+            _ => {}
+        }
         loop {
             match receive(&ours, &mut incoming).await.map_err(cannot)? {
                 Some((Reply::Born, descriptors)) => {
@@ -328,8 +342,6 @@ async fn raise(spec: JailSpec) -> Result<Jail, JailError> {
     tokio::spawn(read(ours, incoming, link.clone()));
     Ok(Jail { link })
 }
-
-const NOT_A_WARDEN: &str = "the warden said nothing; is its executable a runner that calls `warden_main`?";
 
 /// Ends when nobody is left who could send.
 async fn write(socket: Arc<UnixStream>, mut outgoing: mpsc::UnboundedReceiver<Outgoing>) {

@@ -8,7 +8,7 @@ use std::{fmt, io, os::unix::net::UnixStream, path::Path, sync::mpsc, time::Dura
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::{
-    error::{JailError, SetupError, Step},
+    error::{JailError, NOT_A_WARDEN, SetupError, Step},
     keeper::Keeper,
     spec::JailSpec,
     sys,
@@ -116,7 +116,8 @@ fn try_empty(warden: &Path) -> io::Result<Result<(), SetupError>> {
     let (told, started) = mpsc::sync_channel(1);
     keeper.start(warden.to_owned(), theirs, move |result| drop(told.send(result)));
     started.recv().map_err(io::Error::other)??;
-    Outgoing::new(&Request::Build(JailSpec::new(warden)), Vec::new())?.send(&ours)?;
+    // A process that has ended already is noticed below.
+    let _ = Outgoing::new(&Request::Build(JailSpec::new(warden)), Vec::new())?.send(&ours);
     let mut incoming = Incoming::default();
     let mut born = None;
     let outcome = loop {
@@ -124,7 +125,7 @@ fn try_empty(warden: &Path) -> io::Result<Result<(), SetupError>> {
             Ok(Some((Reply::Born, descriptors))) => born = descriptors.into_iter().next(),
             Ok(Some((Reply::Ready, _))) => break Ok(Ok(())),
             Ok(Some((Reply::Failed(error), _))) => break Ok(Err(error)),
-            Ok(_) => break Err(io::Error::other("it said nothing")),
+            Ok(_) => break Err(io::Error::other(NOT_A_WARDEN)),
             Err(error) => break Err(error),
         }
     };

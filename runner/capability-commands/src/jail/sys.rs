@@ -146,9 +146,13 @@ fn signal_set() -> libc::sigset_t {
 
 /// Gives every signal its default action and blocks none: a program starts as from a fresh login, whatever the runner ignores.
 pub(super) fn default_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is no function of ours; the two that cannot be changed (and those that do not exist) answer with an error.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // The kernel's own structure, all zeroes: SIG_DFL, no flags, no mask. The C library's function would leave out the two signals
+    // that it keeps to itself, which its own `posix_spawn` hands on ignored.
+    let default = [0u64; 4];
+    for signal in 1..=64 {
+        // SAFETY: the structure is at least as long as any of the kernel's, and no function of ours is installed. The two that cannot
+        // be changed answer with an error.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null::<u64>(), 8usize) };
     }
     // SAFETY: as in `signal_set`.
     unsafe {

@@ -218,7 +218,8 @@ impl Builder<'_> {
             };
             let Some(plugin) = &recipe.plugin else { return };
             let Some(artifacts) = self.artifacts(index, stage, &matrix, diagnostics) else { return };
-            let Some(workspace) = self.workspace(stage, &instance.bound.grants, diagnostics) else { return };
+            let trusted = plugin.info.provenance.trusted();
+            let Some(workspace) = self.workspace(stage, &instance.bound.grants, trusted, diagnostics) else { return };
             let when = condition.as_ref().map(|checked| checked.condition(&self.constants, &matrix, self.referred(index, &checked.stages, &matrix)));
             if let (Some(when), Some(source)) = (&when, &stage.when)
                 && !self.try_when(when, source, condition.as_ref(), diagnostics)
@@ -399,23 +400,24 @@ impl Builder<'_> {
         good.then_some(rules)
     }
 
-    fn workspace(&self, stage: &model::Stage, grants: &[crate::plan::PlannedGrant], diagnostics: &mut Vec<Diagnostic>) -> Option<WorkspaceMode> {
+    fn workspace(&self, stage: &model::Stage, grants: &[crate::plan::PlannedGrant], trusted: bool, diagnostics: &mut Vec<Diagnostic>) -> Option<WorkspaceMode> {
         let mounts: Vec<_> = grants.iter().flat_map(|grant| grant.grant.mounts()).collect();
         let writable = mounts.iter().any(|mount| mount.writable);
         let before = diagnostics.len();
-        let example = || {
-            let files = self.request.schemas.iter().find(|schema| schema.name() == "files");
-            files.map_or_else(|| "grant a part of the workspace".into(), |files| format!("for example, in [stage.{}.grants]:\n\n{}", stage.name, files.example().trim()))
-        };
         if let (true, Some(artifact)) = (!writable, stage.artifacts.first()) {
             let message = format!("`{}` can leave no artifact: nothing of the workspace is granted for writing", stage.name);
-            diagnostics.push(Diagnostic::error("artifact-unwritable", artifact.name.span.clone(), message).hint(format!("grant the folder that it stands in\n{}", example())));
+            diagnostics.push(Diagnostic::error("artifact-unwritable", artifact.name.span.clone(), message).hint(format!("grant the folder that it stands in, for writing, in [stage.{}.grants]", stage.name)));
         }
         if let (true, Some(consume)) = (mounts.is_empty(), stage.consumes.first()) {
             let message = format!("`{}` can't see what it consumes: nothing of the workspace is granted", stage.name);
-            diagnostics.push(Diagnostic::error("consume-unreadable", consume.span.clone(), message).hint(example()));
+            let hint = format!("grant what is consumed, for reading, in [stage.{}.grants]", stage.name);
+            diagnostics.push(Diagnostic::error("consume-unreadable", consume.span.clone(), message).hint(hint));
         }
         if let Some(span) = &stage.shared {
+            if !trusted {
+                let message = "a shared workspace is for bundled and local plugins only";
+                diagnostics.push(Diagnostic::error("shared-untrusted", span.clone(), message).hint("remove `workspace`"));
+            }
             if !writable {
                 let message = "a shared workspace is for writing, and nothing of it is granted for writing";
                 diagnostics.push(Diagnostic::error("shared-unwritable", span.clone(), message).hint("remove `workspace`, or grant what is to be written"));

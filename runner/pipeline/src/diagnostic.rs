@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle};
 use unicode_width::UnicodeWidthStr;
 
 /// Byte offsets into the pipeline file.
@@ -115,7 +115,9 @@ fn render_one(diagnostic: &Diagnostic, path: &str, text: &str, lines: &LineStart
     let title = level.primary_title(message).id(diagnostic.code);
     let mut group = Group::with_title(title);
     // What is rendered: the lines from the first to the last place, so that a large file costs no more than a small one.
-    let whole: &str;
+    if diagnostic.span.is_none() {
+        group = group.element(Origin::path(path));
+    }
     if let Some(span) = &diagnostic.span {
         let span = clamp(span, text);
         let first_line = lines.line(span.start);
@@ -125,17 +127,22 @@ fn render_one(diagnostic: &Diagnostic, path: &str, text: &str, lines: &LineStart
         let start = related.iter().map(|(s, _)| s.start).chain([span.start]).min().unwrap_or(0);
         let end = related.iter().map(|(s, _)| s.end).chain([span.end]).max().unwrap_or(0);
         let (from, to) = (lines.line_start(start), lines.line_end(end, text));
-        whole = &text[from..to];
+        let whole = &text[from..to];
         let inside = |span: &Span| span.start - from..span.end - from;
         let mut primary = AnnotationKind::Primary.span(inside(&span));
-        if !diagnostic.label.is_empty() {
-            primary = primary.label(visible(&diagnostic.label));
+        let label = visible(&diagnostic.label);
+        let note = (!label.is_empty() && label_is_too_wide(&label, &span, text, lines)).then(|| wrap(&label, WIDTH - 12));
+        if !label.is_empty() && note.is_none() {
+            primary = primary.label(label);
         }
         let mut snippet = Snippet::source(whole).path(path).line_start(lines.line(start) + 1).annotation(primary);
         for (span, what) in &related {
             snippet = snippet.annotation(AnnotationKind::Context.span(inside(span)).label(visible(what)));
         }
         group = group.element(snippet);
+        if let Some(note) = note {
+            group = group.element(Level::NOTE.message(note));
+        }
     }
     if let Some(hint) = hint {
         group = group.element(Level::HELP.message(hint));
@@ -143,12 +150,20 @@ fn render_one(diagnostic: &Diagnostic, path: &str, text: &str, lines: &LineStart
     renderer.render(&[group])
 }
 
+/// Beside the underlined text there is no room for it.
+fn label_is_too_wide(label: &str, span: &Span, text: &str, lines: &LineStarts) -> bool {
+    let gutter = (lines.line(span.end) + 1).to_string().len() + 3;
+    let before = &text[lines.line_start(span.start)..span.start];
+    let under = text[span.clone()].lines().next().unwrap_or("");
+    gutter + before.width() + under.width() + 1 + label.width() > WIDTH
+}
+
 /// Control characters from the file, made harmless for a terminal.
 fn visible(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() && c != '\n' { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
-/// Breaks lines that are too long at spaces. Words are never broken.
+/// Breaks lines that are too long at spaces. Words, and code between backticks, are never broken.
 fn wrap(text: &str, width: usize) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for (index, line) in text.split('\n').enumerate() {
@@ -159,8 +174,13 @@ fn wrap(text: &str, width: usize) -> String {
             out.push_str(line);
             continue;
         }
+        let mut code = false;
         let mut used = 0;
-        for (index, word) in line.split(' ').enumerate() {
+        let spaces = |c: char| {
+            code ^= c == '`';
+            c == ' ' && !code
+        };
+        for (index, word) in line.split(spaces).enumerate() {
             let wide = word.width();
             if index > 0 {
                 let fits = used + 1 + wide <= width;

@@ -19,6 +19,7 @@ pub mod node;
 pub mod plan;
 pub mod raw;
 mod recipe;
+pub mod reference;
 mod requests;
 pub mod scalar;
 mod schema;

@@ -98,7 +98,9 @@ impl<'a> TableReader<'a> {
     }
 
     pub fn take(&mut self, key: &'static str) -> Option<&'a Node> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.table.get(key)
     }
 
@@ -107,9 +109,10 @@ impl<'a> TableReader<'a> {
         let found = self.take(key);
         if found.is_none() {
             let what = &self.what;
-            self.diagnostics.push(
-                Diagnostic::error("missing-key", self.span.clone(), format!("{what} has no `{key}`")).hint(format!("add `{key} = …`")),
-            );
+            // The file as a whole stands nowhere.
+            let span = (!self.span.is_empty()).then(|| self.span.clone());
+            self.diagnostics
+                .push(Diagnostic::error("missing-key", span, format!("{what} has no `{key}`")).hint(format!("add `{key} = …`")));
         }
         found
     }

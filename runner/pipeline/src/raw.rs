@@ -8,6 +8,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, line_column};
+use crate::model::shown;
 use crate::node::{Key, Node, Table, Value};
 
 /// What this version reads.
@@ -81,10 +82,10 @@ pub fn tree(text: &str) -> Result<Node, (Node, Vec<Diagnostic>)> {
     }
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut diagnostics = Vec::new();
-    let root = Converter { diagnostics: &mut diagnostics }.table(table.get_ref(), 0..text.len(), 0);
+    let root = Converter { diagnostics: &mut diagnostics }.table(table.get_ref(), 0..0, 0);
     let total = errors.len();
     for error in errors.into_iter().take(MAX_SYNTAX_ERRORS) {
-        diagnostics.push(syntax(&error, text));
+        diagnostics.push(syntax(&error, text, &root));
     }
     if total > MAX_SYNTAX_ERRORS {
         let more = total - MAX_SYNTAX_ERRORS;
@@ -132,17 +133,45 @@ fn format(root: &Node) -> Format {
     }
 }
 
-fn syntax(error: &toml::de::Error, text: &str) -> Diagnostic {
+fn syntax(error: &toml::de::Error, text: &str, root: &Node) -> Diagnostic {
     let span = error.span().unwrap_or(text.len()..text.len());
     let mut message = error.message().trim().replace('\n', ", ");
     if message.is_empty() {
         message.push_str("this is not TOML");
     }
     let mut diagnostic = Diagnostic::error("syntax", span.clone(), message);
+    if diagnostic.message == "duplicate key" {
+        diagnostic.message = format!("`{}` stands twice in one table", shown(text.get(span.clone()).unwrap_or_default()));
+        if let Some(first) = only_before(root, text.get(span.clone()).unwrap_or_default(), span.start) {
+            diagnostic = diagnostic.related(first, "first here");
+        }
+        diagnostic = diagnostic.hint("put both into one, or give one another name");
+    }
     if text.get(span.start..).is_some_and(|rest| rest.starts_with('\0')) {
         diagnostic = diagnostic.hint("the file holds a NUL byte: is it a text file?");
     }
     diagnostic
+}
+
+/// The only key of that name before an offset, wherever it stands: the parser does not say where a duplicate's first is.
+fn only_before(root: &Node, name: &str, offset: usize) -> Option<Range<usize>> {
+    let name = name.trim_matches(['"', '\'']);
+    let mut found = Vec::new();
+    let mut open = vec![root];
+    while let Some(node) = open.pop() {
+        match &node.value {
+            Value::Table(table) => {
+                found.extend(table.entries.iter().filter(|(k, _)| k.name == name && k.span.start < offset).map(|(k, _)| k.span.clone()));
+                open.extend(table.entries.iter().map(|(_, node)| node));
+            }
+            Value::Array(items) => open.extend(items),
+            _ => {}
+        }
+        if found.len() > 1 {
+            return None;
+        }
+    }
+    found.pop()
 }
 
 /// The first run of more than [`MAX_DEPTH`] dots between bare or quoted words on one line. Strings and comments may hold such a run

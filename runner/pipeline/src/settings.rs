@@ -71,6 +71,7 @@ impl Walk<'_, '_> {
             Value::Float(number) => serde_json::Number::from_f64(*number).map_or_else(
                 || {
                     self.refuse("bad-value", node, "a setting can't be infinite or not a number", "write a finite number");
+                    self.late.push(self.pointer.clone());
                     serde_json::Value::from(0.5)
                 },
                 serde_json::Value::Number,

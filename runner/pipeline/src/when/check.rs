@@ -49,7 +49,8 @@ pub(crate) fn check(source: &Spanned<String>, names: &Names<'_>, used: &mut Used
     let program = match CEL.compile(&source.value) {
         Ok(program) => program,
         Err(errors) => {
-            diagnostics.extend(errors.errors.iter().take(5).map(|error| syntax(error, source, names.text)));
+            // What follows the first mistake is mostly its consequence.
+            diagnostics.extend(errors.errors.first().map(|error| syntax(error, source, names.text)));
             return None;
         }
     };
@@ -81,7 +82,10 @@ fn syntax(error: &cel::ParseError, source: &Spanned<String>, text: &str) -> Diag
     let span = if width == 0 { source.span.clone() } else { literal::place(text, &source.span, &source.value, at..at + width) };
     let message = error.msg.trim_start_matches("Syntax error: ").replace('\n', " ");
     Diagnostic::error("when-syntax", span, format!("the condition is not CEL: {}", shown(&message)))
-        .hint("for example: git.branch == \"main\" && input.environment != \"staging\"")
+        .hint(match source.value[at.min(source.value.len())..].starts_with('=') {
+            true => "two `=` compare: git.branch == \"main\"",
+            false => "for example: git.branch == \"main\" && input.environment != \"staging\"",
+        })
 }
 
 struct Walk<'a, 'b> {

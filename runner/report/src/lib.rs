@@ -1,1 +1,105 @@
-//! Events to output, one file per audience
+//! Events to output, one file per audience: a person at a terminal ([`terminal()`]), the log of a CI server ([`plain()`]), a program
+//! ([`json()`]), and whatever reads JUnit ([`junit()`]).
+//!
+//! Each is an [`EventSink`] over anything that can be written to. A sink that cannot write says so once on stderr and stops
+//! writing; the run goes on. Nothing here decides anything about the run, and nothing here reads a clock except the terminal, which
+//! shows how long things take.
+
+mod detail;
+pub mod detect;
+mod duration;
+mod frame;
+mod json;
+mod junit;
+mod model;
+mod plain;
+mod sanitize;
+mod style;
+mod summary;
+mod tail;
+mod terminal;
+
+#[cfg(test)]
+mod script;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use event::EventSink;
+
+pub use duration::human as human_duration;
+pub use frame::Size;
+pub use json::Json;
+pub use junit::Junit;
+pub use plain::Plain;
+pub use sanitize::clean;
+pub use terminal::Terminal;
+
+/// How a report for people looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub color: bool,
+    /// False: only ASCII is written.
+    pub unicode: bool,
+    /// Columns; none: what the terminal has, or no limit for a plain log.
+    pub width: Option<usize>,
+    pub verbosity: Verbosity,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// `-q`: failures and the verdict.
+    Quiet,
+    Normal,
+    /// `-v`: every line that a stage writes, and the details of stages that passed.
+    Verbose,
+}
+
+impl Default for Options {
+    /// No colour, Unicode, no limit: what suits a file.
+    fn default() -> Self {
+        Options { color: false, unicode: true, width: None, verbosity: Verbosity::Normal }
+    }
+}
+
+/// What `--format` chooses; `auto` is decided by [`detect::live`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Terminal,
+    Plain,
+    Json,
+}
+
+/// The reporter of a format, writing to `out`.
+pub fn sink(format: Format, out: impl Write + Send + 'static, options: Options) -> Box<dyn EventSink> {
+    match format {
+        Format::Terminal => Box::new(terminal(out, options)),
+        Format::Plain => Box::new(plain(out, options)),
+        Format::Json => Box::new(json(out)),
+    }
+}
+
+/// A live view that redraws itself; `out` is a terminal.
+pub fn terminal(out: impl Write + Send + 'static, options: Options) -> Terminal {
+    Terminal::new(out, options)
+}
+
+/// Lines that only ever follow each other.
+pub fn plain(out: impl Write + Send + 'static, options: Options) -> Plain {
+    Plain::new(out, options)
+}
+
+/// One JSON object a line.
+pub fn json(out: impl Write + Send + 'static) -> Json {
+    Json::new(out)
+}
+
+/// A JUnit file at `path`, written when the run has finished.
+pub fn junit(path: impl Into<PathBuf>) -> Junit {
+    Junit::new(path.into())
+}
+
+/// The one complaint of a sink that cannot write. If stderr is gone too, there is nobody left to tell.
+fn complain(what: &str, error: &std::io::Error) {
+    let _ = writeln!(std::io::stderr(), "warning: {what}: {error}; the run goes on without it");
+}

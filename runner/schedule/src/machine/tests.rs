@@ -396,6 +396,7 @@ fn an_exclusive_stage_runs_alone() {
 
 /// 100,000 stages in layers of 1,000 with four needs each, with everything a stage can have.
 #[test]
+#[allow(clippy::print_stdout)]
 fn a_hundred_thousand_stages_take_less_than_a_second_and_grow_linearly() {
     let run = |stages: usize| {
         let nodes = (0..stages).map(|stage| Node {

@@ -1,0 +1,370 @@
+//! For CI servers: one JUnit file, written when the run has finished and moved into place in one step, so that nobody reads half of it.
+//!
+//! A stage is a `testsuite`. Its tests are its cases; counted findings of a stage that did not pass are failed cases; a stage
+//! without either, or one that did not pass for a reason that none of them shows, is a case itself. The vocabulary is
+//! what Jenkins' xunit plugin (`junit-10.xsd`) accepts and GitLab reads: no attributes beyond it, `flakyFailure` as Maven Surefire
+//! has it. Characters that XML 1.0 cannot hold become U+FFFD.
+//!
+//! Stages left out on the command line are left out here too. A soft failure of a stage is a skipped case: the run passed.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use event::{Blocked, Event, EventSink, FailureKind, Finding, Kind, Outcome, StageRef, TestCase, TestStatus};
+use quick_xml::Writer;
+use quick_xml::events::{BytesDecl, BytesText, Event as Xml};
+
+use crate::tail::Tail;
+use crate::{complain, detail, sanitize};
+
+/// Lines of the log of a stage that did not pass.
+const LOG_LINES: usize = 50;
+
+pub struct Junit {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    run: String,
+    pipeline: String,
+    nanos: u64,
+    suites: Vec<Suite>,
+    index: HashMap<StageRef, usize>,
+    written: bool,
+}
+
+#[derive(Default)]
+struct Suite {
+    id: String,
+    plugin: String,
+    began: u64,
+    attempt: u32,
+    nanos: u64,
+    tests: Vec<TestCase>,
+    findings: Vec<Finding>,
+    measures: Vec<(String, f64, String)>,
+    tail: Option<Box<Tail>>,
+    log: String,
+    outcome: Option<Outcome>,
+}
+
+impl Junit {
+    pub fn new(path: PathBuf) -> Self {
+        Junit { path, state: Mutex::default() }
+    }
+
+    fn finish(&self, state: &mut State) {
+        if std::mem::replace(&mut state.written, true) {
+            return;
+        }
+        if let Err(error) = replace(&self.path, |out| write(state, out)) {
+            complain(&format!("the JUnit report {} cannot be written", self.path.display()), &error);
+        }
+    }
+}
+
+impl EventSink for Junit {
+    fn emit(&self, event: &Event) {
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        state.apply(event);
+        if matches!(event.kind, Kind::RunFinished { .. }) {
+            self.finish(&mut state);
+        }
+    }
+}
+
+impl Drop for Junit {
+    /// A run that broke off has results too.
+    fn drop(&mut self) {
+        let mut state = std::mem::take(self.state.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        if !state.suites.is_empty() {
+            self.finish(&mut state);
+        }
+    }
+}
+
+impl State {
+    fn suite(&mut self, stage: &StageRef) -> &mut Suite {
+        let index = *self.index.entry(stage.clone()).or_insert_with(|| {
+            self.suites.push(Suite { id: stage.to_string(), ..Suite::default() });
+            self.suites.len() - 1
+        });
+        &mut self.suites[index]
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match &event.kind {
+            Kind::RunStarted { run, pipeline, stages, .. } => {
+                (self.run, self.pipeline) = (run.clone(), pipeline.clone());
+                for stage in stages {
+                    self.suite(&stage.id);
+                }
+            }
+            Kind::StageStarted { stage, attempt, plugin, .. } => {
+                let suite = self.suite(stage);
+                // What an earlier attempt reported is superseded.
+                let began = if *attempt > 1 { suite.began } else { event.at };
+                *suite = Suite { id: std::mem::take(&mut suite.id), plugin: plugin.clone(), began, ..Suite::default() };
+            }
+            Kind::Output { stage, stream, bytes } => self.suite(stage).tail.get_or_insert_default().push(*stream, bytes),
+            Kind::Findings { stage, findings } => {
+                self.suite(stage).findings.extend(findings.iter().filter(|finding| finding.counted).cloned());
+            }
+            Kind::Tests { stage, tests } => self.suite(stage).tests.extend_from_slice(tests),
+            Kind::Measured { stage, name, value, unit } => {
+                let measures = &mut self.suite(stage).measures;
+                measures.retain(|(known, _, _)| known != name);
+                measures.push((name.clone(), *value, unit.clone()));
+            }
+            Kind::StageFinished { stage, attempt, outcome, nanos, log, .. } => {
+                let suite = self.suite(stage);
+                (suite.attempt, suite.nanos, suite.log) = (*attempt, *nanos, log.clone());
+                if outcome.passed() {
+                    (suite.tail, suite.findings) = (None, Vec::new());
+                }
+                suite.outcome = Some(outcome.clone());
+            }
+            Kind::RunFinished { nanos, .. } => self.nanos = *nanos,
+            _ => {}
+        }
+    }
+}
+
+struct Case {
+    class: String,
+    name: String,
+    nanos: u64,
+    end: End,
+}
+
+/// A kind, a line and the whole text.
+enum End {
+    Passed,
+    Failure(String, String),
+    Error(String, String),
+    Skipped(String),
+    Flaky(String),
+}
+
+impl Suite {
+    fn cases(&self, pipeline: &str) -> Vec<Case> {
+        let tests = self.tests.iter().map(|test| Case {
+            class: if test.suite.is_empty() { self.id.clone() } else { test.suite.clone() },
+            name: test.name.clone(),
+            nanos: test.nanos,
+            end: match test.status {
+                TestStatus::Passed => End::Passed,
+                TestStatus::Failed => End::Failure("failed".to_owned(), located(test)),
+                TestStatus::Errored => End::Error("errored".to_owned(), located(test)),
+                TestStatus::Skipped => End::Skipped(test.message.clone()),
+                TestStatus::Flaky => End::Flaky(test.message.clone()),
+            },
+        });
+        let findings = self.findings.iter().map(|finding| {
+            let place = finding.location.as_ref().map(detail::place).unwrap_or_default();
+            let rule = if finding.rule.is_empty() { "finding" } else { &finding.rule };
+            let lines = [finding.message.as_str(), place.as_str(), finding.help.as_str(), finding.url.as_str()];
+            let text: Vec<&str> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+            Case {
+                class: finding.tool.clone(),
+                name: format!("{rule} {place}").trim_end().to_owned(),
+                nanos: 0,
+                end: End::Failure(detail::severity(finding.severity).1.to_owned(), text.join("\n")),
+            }
+        });
+        let mut cases: Vec<Case> = tests.chain(findings).collect();
+        let shown = cases.iter().any(|case| matches!(case.end, End::Failure(..) | End::Error(..)));
+        let unexplained = !shown && !self.outcome.as_ref().is_some_and(Outcome::passed);
+        if cases.is_empty() || unexplained {
+            cases.push(Case { class: pipeline.to_owned(), name: self.id.clone(), nanos: self.nanos, end: self.end() });
+        }
+        cases
+    }
+
+    /// How the stage itself ended.
+    fn end(&self) -> End {
+        match &self.outcome {
+            None => End::Error("unfinished".to_owned(), "the run ended before the stage did".to_owned()),
+            Some(Outcome::Passed { .. }) => End::Passed,
+            Some(outcome @ Outcome::Failed { kind, denial, soft, .. }) => {
+                let mut text = detail::tell_attempt(outcome);
+                if let Some(denial) = denial {
+                    text += &format!("\n{} {}: {}", denial.effect, denial.subject, denial.reason);
+                    if let Some(remedy) = &denial.remedy {
+                        text += &format!("\nto allow it, the pipeline file needs:\n{remedy}");
+                    }
+                }
+                match kind {
+                    _ if *soft => End::Skipped(text),
+                    FailureKind::Failed => End::Failure(detail::word(outcome).to_owned(), text),
+                    _ => End::Error(detail::word(outcome).to_owned(), text),
+                }
+            }
+            Some(outcome @ Outcome::Cancelled { .. }) => End::Error("cancelled".to_owned(), detail::tell_attempt(outcome)),
+            Some(outcome) => End::Skipped(detail::tell_attempt(outcome)),
+        }
+    }
+}
+
+fn located(test: &TestCase) -> String {
+    match &test.location {
+        Some(location) => format!("{}\n{}", test.message.trim_end(), detail::place(location)),
+        None => test.message.clone(),
+    }
+}
+
+/// Sums of a suite, or of all.
+#[derive(Default, Clone, Copy)]
+struct Sums {
+    tests: usize,
+    failures: usize,
+    errors: usize,
+    skipped: usize,
+}
+
+fn sums(cases: &[Case]) -> Sums {
+    let count = |wanted: fn(&End) -> bool| cases.iter().filter(|case| wanted(&case.end)).count();
+    Sums {
+        tests: cases.len(),
+        failures: count(|end| matches!(end, End::Failure(..))),
+        errors: count(|end| matches!(end, End::Error(..))),
+        skipped: count(|end| matches!(end, End::Skipped(_))),
+    }
+}
+
+fn write(state: &State, out: &mut dyn Write) -> std::io::Result<()> {
+    let reported = state.suites.iter().filter(|suite| !matches!(suite.outcome, Some(Outcome::Skipped { why: Blocked::NotSelected })));
+    let suites: Vec<(&Suite, Vec<Case>)> = reported.map(|suite| (suite, suite.cases(&state.pipeline))).collect();
+    let all = suites.iter().map(|(_, cases)| sums(cases)).fold(Sums::default(), |all, sums| Sums {
+        tests: all.tests + sums.tests,
+        failures: all.failures + sums.failures,
+        errors: all.errors + sums.errors,
+        skipped: all.skipped + sums.skipped,
+    });
+    let mut xml = Writer::new_with_indent(&mut *out, b' ', 2);
+    xml.write_event(Xml::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
+    xml.create_element("testsuites")
+        .with_attribute(("name", valid(&state.pipeline).as_str()))
+        .with_attribute(("time", seconds(state.nanos).as_str()))
+        .with_attribute(("tests", all.tests.to_string().as_str()))
+        .with_attribute(("failures", all.failures.to_string().as_str()))
+        .with_attribute(("errors", all.errors.to_string().as_str()))
+        .write_inner_content(|xml| suites.iter().try_for_each(|(suite, cases)| write_suite(&state.run, suite, cases, xml)))?;
+    out.write_all(b"\n")
+}
+
+type Out<'a, 'b> = Writer<&'a mut (dyn Write + 'b)>;
+
+fn write_suite(run: &str, suite: &Suite, cases: &[Case], xml: &mut Out<'_, '_>) -> std::io::Result<()> {
+    let sums = sums(cases);
+    let (tests, failures, errors, skipped) =
+        (sums.tests.to_string(), sums.failures.to_string(), sums.errors.to_string(), sums.skipped.to_string());
+    let (id, time, timestamp) = (valid(&suite.id), seconds(suite.nanos), timestamp(suite.began));
+    let mut element = xml.create_element("testsuite").with_attributes([
+        ("name", id.as_str()),
+        ("tests", tests.as_str()),
+        ("failures", failures.as_str()),
+        ("errors", errors.as_str()),
+        ("skipped", skipped.as_str()),
+        ("time", time.as_str()),
+    ]);
+    if suite.began > 0 {
+        element = element.with_attribute(("timestamp", timestamp.as_str()));
+    }
+    element.write_inner_content(|xml| {
+        let mut properties = vec![("run".to_owned(), run.to_owned())];
+        if !suite.plugin.is_empty() {
+            properties.push(("plugin".to_owned(), suite.plugin.clone()));
+        }
+        if suite.attempt > 1 {
+            properties.push(("attempts".to_owned(), suite.attempt.to_string()));
+        }
+        properties.extend(suite.measures.iter().map(|(name, value, unit)| (name.clone(), format!("{value} {unit}").trim_end().to_owned())));
+        if !suite.log.is_empty() {
+            properties.push(("log".to_owned(), suite.log.clone()));
+        }
+        xml.create_element("properties").write_inner_content(|xml| {
+            properties.iter().try_for_each(|(name, value)| {
+                let property = xml.create_element("property").with_attribute(("name", valid(name).as_str()));
+                property.with_attribute(("value", valid(value).as_str())).write_empty().map(drop)
+            })
+        })?;
+        cases.iter().try_for_each(|case| write_case(case, xml))?;
+        let tail = suite.tail.as_ref().map(|tail| tail.last(LOG_LINES)).unwrap_or_default();
+        if !tail.is_empty() {
+            let text: Vec<String> = tail.into_iter().map(sanitize::log_line).collect();
+            xml.create_element("system-out").write_text_content(BytesText::new(&valid(&text.join("\n"))))?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn write_case(case: &Case, xml: &mut Out<'_, '_>) -> std::io::Result<()> {
+    let (class, name, time) = (valid(&case.class), valid(&case.name), seconds(case.nanos));
+    let element =
+        xml.create_element("testcase").with_attributes([("classname", class.as_str()), ("name", name.as_str()), ("time", time.as_str())]);
+    let (tag, kind, text) = match &case.end {
+        End::Passed => return element.write_empty().map(drop),
+        End::Failure(kind, text) => ("failure", Some(kind.as_str()), text),
+        End::Error(kind, text) => ("error", Some(kind.as_str()), text),
+        End::Skipped(text) => ("skipped", None, text),
+        End::Flaky(text) => ("flakyFailure", Some("flaky"), text),
+    };
+    element.write_inner_content(|xml| {
+        let text = valid(&text.lines().map(sanitize::clean).collect::<Vec<_>>().join("\n"));
+        let mut lines = text.lines();
+        let mut element = xml.create_element(tag);
+        let message = lines.next().unwrap_or_default().to_owned();
+        if !message.is_empty() {
+            element = element.with_attribute(("message", message.as_str()));
+        }
+        if let Some(kind) = kind {
+            element = element.with_attribute(("type", kind));
+        }
+        // One line is in the attribute already.
+        if lines.next().is_none() { element.write_empty() } else { element.write_text_content(BytesText::new(&text)) }.map(drop)
+    })?;
+    Ok(())
+}
+
+/// Text with nothing that XML 1.0 forbids (section 2.2, `Char`).
+fn valid(text: &str) -> String {
+    let allowed = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..);
+    text.chars().map(|c| if allowed(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
+/// `12.345`: the form that Surefire's schema has for times.
+fn seconds(nanos: u64) -> String {
+    let millis = nanos / 1_000_000;
+    format!("{}.{:03}", millis / 1000, millis % 1000)
+}
+
+/// `2026-01-31T12:00:00Z`.
+fn timestamp(nanos: u64) -> String {
+    let second = i64::try_from(nanos / 1_000_000_000).unwrap_or_default();
+    jiff::Timestamp::from_second(second).map(|at| at.to_string()).unwrap_or_default()
+}
+
+/// Writes beside `path` and renames. Folders above it are made.
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)?;
+    let mut builder = tempfile::Builder::new();
+    // As any new file: a temporary one is its owner's alone, and CI servers read reports as somebody else.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let file = builder.prefix(".junit").tempfile_in(folder)?;
+    let mut out = std::io::BufWriter::new(file);
+    write(&mut out)?;
+    let file = out.into_inner().map_err(|error| error.into_error())?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+use super::*;
+use crate::script::{self, Broken, Buffer, play};
+
+fn plain(events: &[Event], options: Options) -> String {
+    let buffer = Buffer::default();
+    play(&Plain::new(buffer.clone(), options), events);
+    buffer.text()
+}
+
+#[test]
+fn a_whole_run_as_a_ci_log() {
+    let text = plain(&script::whole(), Options::default());
+    assert!(!text.contains('\u{1b}') && !text.contains('\r'));
+    insta::assert_snapshot!("normal", text);
+}
+
+#[test]
+fn verbose_has_every_line_and_quiet_only_failures() {
+    insta::assert_snapshot!("verbose", plain(&script::whole(), Options { verbosity: Verbosity::Verbose, ..Options::default() }));
+    insta::assert_snapshot!("quiet", plain(&script::whole(), Options { verbosity: Verbosity::Quiet, ..Options::default() }));
+}
+
+#[test]
+fn a_quiet_run_that_passes_is_one_line() {
+    let events = [
+        script::started(&["a"]),
+        script::begin(0.0, "a", 1, "command"),
+        script::ended(1.0, "a", 1, 1.0, script::passed("ok")),
+        script::at(1.0, Kind::RunFinished { verdict: event::Verdict::Passed, nanos: script::SECOND }),
+    ];
+    assert_eq!(plain(&events, Options { verbosity: Verbosity::Quiet, ..Options::default() }), "PASSED  shop in 1.0s\n");
+}
+
+#[test]
+fn a_pipe_whose_reader_has_gone_does_not_stop_the_run() {
+    play(&Plain::new(Broken, Options::default()), &script::whole());
+}

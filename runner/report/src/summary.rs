@@ -1,0 +1,222 @@
+//! The end of a run on one screen: which stages took how long, what was counted, what is left behind, and the verdict.
+
+use event::{Outcome, Severity, Verdict};
+
+use crate::detail::{self, plural};
+use crate::duration;
+use crate::model::{Run, Stage, TestCounts};
+use crate::style::{Line, Role, Symbols, width};
+
+/// Stages of a table; of more, those that did not pass and the slowest are shown.
+const ROWS: usize = 20;
+/// Stages named as the slowest.
+const SLOWEST: usize = 3;
+const BAR: usize = 20;
+/// Where the text of the totals begins.
+pub const LABEL: usize = 11;
+
+/// The table, the totals and the verdict. `columns` is the width that the table may take; totals are wrapped by the caller.
+pub fn summary(run: &Run, columns: usize, symbols: &Symbols) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let ran: Vec<&Stage> = run.stages.iter().filter(|stage| stage.attempt > 0).collect();
+    if run.stages.len() > 1 {
+        lines.push(Line::of(Role::Faint, &symbols.dash.repeat(columns.min(80))));
+        table(run, &ran, columns, symbols, &mut lines);
+        lines.push(Line::new());
+    }
+    totals(run, &ran, symbols, &mut lines);
+    lines.push(verdict(run));
+    lines
+}
+
+fn table(run: &Run, ran: &[&Stage], columns: usize, symbols: &Symbols, lines: &mut Vec<Line>) {
+    let mut shown: Vec<&Stage> = run.stages.iter().filter(|stage| !left_out(stage)).collect();
+    let all = shown.len();
+    if all > ROWS {
+        let threshold = slowest(ran, ROWS / 2).last().map_or(0, |stage| stage.nanos);
+        let (mut failed, mut slow) = (0, 0);
+        shown.retain(|stage| {
+            if stage.outcome().is_some_and(Outcome::fails_run) && failed < ROWS {
+                failed += 1;
+                return true;
+            }
+            let keep = stage.attempt > 0 && stage.nanos >= threshold && slow < ROWS / 2;
+            slow += usize::from(keep);
+            keep
+        });
+    }
+    let longest = ran.iter().map(|stage| stage.nanos).max().unwrap_or(0);
+    let times: Vec<String> =
+        shown.iter().map(|stage| if stage.attempt > 0 { duration::human(stage.nanos) } else { String::new() }).collect();
+    let time_columns = times.iter().map(|time| width(time)).max().unwrap_or(0);
+    let word_columns = shown.iter().filter_map(|stage| stage.outcome()).map(|outcome| width(detail::word(outcome))).max().unwrap_or(0);
+    let fixed = 4 + 2 + word_columns + 2 + time_columns;
+    let name_columns = shown.iter().map(|stage| width(stage.id.as_str())).max().unwrap_or(0).min(columns.saturating_sub(fixed).max(8));
+    let bar = columns.saturating_sub(fixed + name_columns + 2).min(BAR);
+    for (stage, time) in shown.iter().zip(times) {
+        let Some(outcome) = stage.outcome() else { continue };
+        let (role, sign) = detail::mark(outcome, symbols);
+        let mut line = Line::of(Role::Text, "  ").and(role, sign).and(Role::Text, " ");
+        line.append(Line::of(Role::Text, stage.id.as_str()).fit(name_columns, symbols.cut));
+        line.pad(4 + name_columns + 2);
+        line.push(if role == Role::Good { Role::Text } else { role }, detail::word(outcome));
+        line.pad(fixed + name_columns - width(&time));
+        line.push(Role::Text, &time);
+        if bar >= 4 && longest > 0 && stage.attempt > 0 {
+            let cells = (u128::from(stage.nanos) * bar as u128).div_ceil(u128::from(longest)) as usize;
+            line.push(Role::Text, "  ");
+            line.push(Role::Accent, &symbols.full.repeat(cells.min(bar)));
+        }
+        lines.push(line.fit(columns, symbols.cut));
+    }
+    if shown.len() < all {
+        lines.push(Line::of(Role::Faint, &format!("    and {} more", plural(all - shown.len(), "stage"))));
+    }
+}
+
+fn left_out(stage: &Stage) -> bool {
+    matches!(stage.outcome(), None | Some(Outcome::Skipped { why: event::Blocked::NotSelected }))
+}
+
+/// The stages that took longest, longest first.
+fn slowest<'a>(ran: &[&'a Stage], count: usize) -> Vec<&'a Stage> {
+    let mut slowest = ran.to_vec();
+    slowest.sort_by_key(|stage| std::cmp::Reverse(stage.nanos));
+    slowest.truncate(count);
+    slowest
+}
+
+fn totals(run: &Run, ran: &[&Stage], symbols: &Symbols, lines: &mut Vec<Line>) {
+    let counts = run.counts;
+    let parts = [
+        (counts.passed, "passed", Role::Good),
+        (counts.failed, "failed", Role::Bad),
+        (counts.soft_failed, "soft-failed", Role::Warn),
+        (counts.cancelled, "cancelled", Role::Warn),
+        (counts.blocked, "blocked", Role::Text),
+        (counts.skipped, "skipped", Role::Text),
+        (counts.not_selected, "left out", Role::Faint),
+    ];
+    lines.extend(row("stages", &parts));
+
+    let (mut tests, mut findings, mut held) = (TestCounts::default(), [0usize; 5], 0);
+    for results in run.stages.iter().filter_map(|stage| stage.results.as_ref()) {
+        tests.add(results.tests);
+        held += results.held;
+        for (sum, count) in findings.iter_mut().zip(results.findings) {
+            *sum += count;
+        }
+    }
+    let parts = [
+        (tests.passed, "passed", Role::Good),
+        (tests.failed, "failed", Role::Bad),
+        (tests.errored, "errored", Role::Bad),
+        (tests.flaky, "flaky", Role::Warn),
+        (tests.skipped, "skipped", Role::Text),
+    ];
+    lines.extend(row("tests", &parts));
+    let severities = [Severity::Critical, Severity::High, Severity::Medium, Severity::Low, Severity::Info];
+    let mut parts =
+        severities.map(|severity| (findings[severity as usize], detail::severity(severity).1, detail::severity(severity).0)).to_vec();
+    parts.push((held, "held by a baseline or ignored", Role::Faint));
+    lines.extend(row("findings", &parts));
+
+    for stage in &run.stages {
+        let Some(results) = &stage.results else { continue };
+        for (name, value, unit) in &results.measures {
+            let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+            lines.push(label("measured").and(Role::Text, &format!("{name} {value}{unit}")).and(Role::Faint, &format!("  {}", stage.id)));
+        }
+    }
+    for stage in &run.stages {
+        for artifact in stage.results.iter().flat_map(|results| &results.artifacts) {
+            let size = format!("{}, {}", plural(artifact.files as usize, "file"), bytes(artifact.bytes));
+            lines
+                .push(label("artifact").and(Role::Text, &format!("{}.{}", stage.id, artifact.name)).and(Role::Faint, &format!("  {size}")));
+        }
+    }
+    if ran.len() > 1 {
+        let slowest: Vec<String> =
+            slowest(ran, SLOWEST).iter().map(|stage| format!("{} {}", stage.id, duration::human(stage.nanos))).collect();
+        lines.push(label("slowest").and(Role::Text, &slowest.join(&format!(" {} ", symbols.dot))));
+    }
+}
+
+fn label(text: &str) -> Line {
+    let mut line = Line::of(Role::Faint, text);
+    line.pad(LABEL);
+    line
+}
+
+/// `tests      214 passed, 2 failed`; none if there is nothing to count.
+fn row(name: &str, parts: &[(usize, &str, Role)]) -> Option<Line> {
+    let mut line = label(name);
+    let mut any = false;
+    for (count, what, role) in parts.iter().filter(|(count, _, _)| *count > 0) {
+        line.push(Role::Text, if any { ", " } else { "" });
+        line.push(*role, &format!("{count} {what}"));
+        any = true;
+    }
+    any.then_some(line)
+}
+
+/// `PASSED  shop in 1m 02s`, with the stages that decided it.
+pub fn verdict(run: &Run) -> Line {
+    let Some((verdict, nanos)) = run.finished else { return Line::of(Role::Bad, "UNFINISHED") };
+    let (role, word) = match verdict {
+        Verdict::Passed => (Role::Good, "PASSED"),
+        Verdict::Failed => (Role::Bad, "FAILED"),
+        Verdict::Denied => (Role::Bad, "DENIED"),
+        Verdict::TimedOut => (Role::Bad, "TIMED OUT"),
+        Verdict::Interrupted => (Role::Warn, "INTERRUPTED"),
+        Verdict::Terminated => (Role::Warn, "TERMINATED"),
+    };
+    let mut line = Line::of(role, word).and(Role::Text, "  ").and(Role::Strong, &run.pipeline);
+    line.push(Role::Text, &format!(" in {}", duration::human(nanos)));
+    let failed: Vec<&Stage> =
+        run.stages.iter().filter(|stage| matches!(stage.outcome(), Some(Outcome::Failed { soft: false, .. }))).collect();
+    if !failed.is_empty() {
+        let mut names: Vec<&str> = failed.iter().take(5).map(|stage| stage.id.as_str()).collect();
+        let rest = format!("{} more", failed.len().saturating_sub(5));
+        if failed.len() > 5 {
+            names.push(&rest);
+        }
+        line.push(Role::Text, &format!(": {}", names.join(", ")));
+    }
+    line
+}
+
+/// `1.2 MB`: powers of a thousand, as file managers count.
+fn bytes(count: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut scaled = count as f64 / 1000.0;
+    let mut unit = 0;
+    while scaled >= 999.95 && unit + 1 < units.len() {
+        scaled /= 1000.0;
+        unit += 1;
+    }
+    format!("{scaled:.1} {}", units[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_change_unit_where_they_would_show_a_thousand() {
+        for (count, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (999_949, "999.9 kB"),
+            (999_950, "1.0 MB"),
+            (1_234_567_890, "1.2 GB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}

@@ -63,7 +63,8 @@ fn validate(xml: &str) -> HashMap<String, usize> {
         let event = reader.read_event().unwrap();
         match &event {
             Xml::Start(element) | Xml::Empty(element) => {
-                let name: &str = &String::from_utf8_lossy(element.name().as_ref().as_bytes());
+                let name = element.name();
+                let name: &str = name.as_ref();
                 *seen.entry(name.to_owned()).or_insert(0) += 1;
                 if let Some((parent, _, children)) = above.last() {
                     assert!(children.contains(&name), "<{name}> in <{parent}>");

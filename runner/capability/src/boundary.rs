@@ -4,7 +4,7 @@
 //! absent: retries (a policy of the schedule), and anything that a capability knows.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use event::{Event, EventSink, Kind, StageRef};
@@ -74,6 +74,13 @@ impl Refusal {
     }
 }
 
+/// Something that was held back: staged writes. It is carried out before anything else crosses, so that what the guest did first has
+/// happened first.
+pub trait Staged: Send + Sync {
+    /// Carries it out, by crossing. Keeps a failure for whoever asks next.
+    fn settle(&self);
+}
+
 /// One attempt's side of the boundary. Clones share the attempt's sequence, clock and ledger.
 #[derive(Clone)]
 pub struct Boundary {
@@ -86,11 +93,12 @@ struct Shared {
     ledger: Arc<dyn Ledger>,
     sink: Arc<dyn EventSink>,
     clock: Clock,
+    staged: Mutex<Vec<Weak<dyn Staged>>>,
 }
 
 impl Boundary {
     pub fn new(stage: StageRef, attempt: u32, ledger: Arc<dyn Ledger>, sink: Arc<dyn EventSink>, clock: Clock) -> Self {
-        Boundary { shared: Arc::new(Shared { stage, attempt, ledger, sink, clock }) }
+        Boundary { shared: Arc::new(Shared { stage, attempt, ledger, sink, clock, staged: Mutex::default() }) }
     }
 
     pub fn clock(&self) -> &Clock {
@@ -101,6 +109,19 @@ impl Boundary {
         &self.shared.stage
     }
 
+    /// From now on `staged` holds something back, until it is settled.
+    pub fn stage_effect(&self, staged: Weak<dyn Staged>) {
+        self.shared.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
+    }
+
+    /// Carries out whatever is held back. Every crossing does so first; whoever answers a guest without crossing calls it.
+    pub fn settle(&self) {
+        let staged = std::mem::take(&mut *self.shared.staged.lock().unwrap_or_else(PoisonError::into_inner));
+        for one in staged.iter().filter_map(Weak::upgrade) {
+            one.settle();
+        }
+    }
+
     /// Takes an effect across: decided by `policy`, recorded, carried out by `backend`, its reply recorded.
     pub async fn cross<E, P, B>(&self, policy: &P, effect: E, backend: &B) -> Result<E::Reply, Refusal>
     where
@@ -108,6 +129,7 @@ impl Boundary {
         P: Policy<E> + ?Sized,
         B: Backend<E> + ?Sized,
     {
+        self.settle();
         let mut seen = E::Seen::default();
         for _ in 0..=MAX_OBSERVATIONS {
             match policy.decide(&effect, &seen) {

@@ -20,7 +20,7 @@ pub mod state;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use boundary::{Backend, Boundary, Permitted, Policy, Refusal};
+pub use boundary::{Backend, Boundary, Permitted, Policy, Refusal, Staged};
 pub use clock::Clock;
 pub use denial::Denial;
 pub use effect::{Class, Decision, Effect, Nothing};

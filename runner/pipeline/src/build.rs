@@ -163,7 +163,8 @@ impl Builder<'_> {
                 let stage = &self.pipeline.stages[index];
                 let message = format!("the stages have more than {MAX_NEEDS} needs, counting each instance's");
                 diagnostics.push(
-                    Diagnostic::error("too-many-needs", stage.span.clone(), message).hint("let a stage without a matrix stand between two with large ones"),
+                    Diagnostic::error("too-many-needs", stage.span.clone(), message)
+                        .hint("let a stage without a matrix stand between two with large ones"),
                 );
                 return;
             }
@@ -220,7 +221,9 @@ impl Builder<'_> {
             let Some(artifacts) = self.artifacts(index, stage, &matrix, diagnostics) else { return };
             let trusted = plugin.info.provenance.trusted();
             let Some(workspace) = self.workspace(stage, &instance.bound.grants, trusted, diagnostics) else { return };
-            let when = condition.as_ref().map(|checked| checked.condition(&self.constants, &matrix, self.referred(index, &checked.stages, &matrix)));
+            let when = condition
+                .as_ref()
+                .map(|checked| checked.condition(&self.constants, &matrix, self.referred(index, &checked.stages, &matrix)));
             if let (Some(when), Some(source)) = (&when, &stage.when)
                 && !self.try_when(when, source, condition.as_ref(), diagnostics)
             {
@@ -263,12 +266,25 @@ impl Builder<'_> {
     }
 
     /// An instance completed as far as it can be, and whether another one's would differ.
-    fn instance(&self, index: usize, recipe: &Recipe, matrix: &MatrixValues, diagnostics: &mut Vec<Diagnostic>) -> (Option<Instance>, bool) {
+    fn instance(
+        &self,
+        index: usize,
+        recipe: &Recipe,
+        matrix: &MatrixValues,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> (Option<Instance>, bool) {
         let used = RefCell::new(Used::default());
         let producers = RefCell::new(HashMap::new());
         let producer = |stage: usize| self.matching(stage, matrix);
-        let values =
-            Planning { shared: self.shared, graph: self.graph, stage: index, matrix, producer: &producer, used: &used, producers: &producers };
+        let values = Planning {
+            shared: self.shared,
+            graph: self.graph,
+            stage: index,
+            matrix,
+            producer: &producer,
+            used: &used,
+            producers: &producers,
+        };
         let broken = self.pipeline.stages[index].matrix.broken;
         let before = diagnostics.len();
         let completed = recipe.complete(&values, diagnostics);
@@ -318,7 +334,9 @@ impl Builder<'_> {
                 diagnostic.hint = match near {
                     Some(near) => Some(format!("did you mean `{near}`?")),
                     None => error.hint.or_else(|| {
-                        is_name.then(|| format!("bundled plugins: {}; a file is written \"./my.wasm\"", list(names.iter().map(String::as_str))))
+                        is_name.then(|| {
+                            format!("bundled plugins: {}; a file is written \"./my.wasm\"", list(names.iter().map(String::as_str)))
+                        })
                     }),
                 };
                 diagnostics.push(diagnostic);
@@ -358,7 +376,13 @@ impl Builder<'_> {
         consumes
     }
 
-    fn artifacts(&self, index: usize, stage: &model::Stage, matrix: &MatrixValues, diagnostics: &mut Vec<Diagnostic>) -> Option<Vec<ArtifactRule>> {
+    fn artifacts(
+        &self,
+        index: usize,
+        stage: &model::Stage,
+        matrix: &MatrixValues,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Option<Vec<ArtifactRule>> {
         let producers = RefCell::new(HashMap::new());
         let nobody = |stage: usize| self.matching(stage, matrix);
         let values = Planning {
@@ -381,12 +405,17 @@ impl Builder<'_> {
                 match filled {
                     Some(filled) if filled.late && !producers.borrow().is_empty() => {
                         let message = "an artifact's path can't depend on another stage's output";
-                        diagnostics.push(Diagnostic::error("reference-here", node.span.clone(), message).hint("write a glob that fits all values"));
+                        diagnostics.push(
+                            Diagnostic::error("reference-here", node.span.clone(), message).hint("write a glob that fits all values"),
+                        );
                         good = false;
                     }
                     Some(filled) => {
                         if filled.references && !is_inner_glob(&filled.text) {
-                            let message = format!("with its references filled in, the path is `{}`, which is none of the workspace", shown(&filled.text));
+                            let message = format!(
+                                "with its references filled in, the path is `{}`, which is none of the workspace",
+                                shown(&filled.text)
+                            );
                             diagnostics.push(Diagnostic::error("bad-path", node.span.clone(), message));
                             good = false;
                         }
@@ -400,13 +429,22 @@ impl Builder<'_> {
         good.then_some(rules)
     }
 
-    fn workspace(&self, stage: &model::Stage, grants: &[crate::plan::PlannedGrant], trusted: bool, diagnostics: &mut Vec<Diagnostic>) -> Option<WorkspaceMode> {
+    fn workspace(
+        &self,
+        stage: &model::Stage,
+        grants: &[crate::plan::PlannedGrant],
+        trusted: bool,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Option<WorkspaceMode> {
         let mounts: Vec<_> = grants.iter().flat_map(|grant| grant.grant.mounts()).collect();
         let writable = mounts.iter().any(|mount| mount.writable);
         let before = diagnostics.len();
         if let (true, Some(artifact)) = (!writable, stage.artifacts.first()) {
             let message = format!("`{}` can leave no artifact: nothing of the workspace is granted for writing", stage.name);
-            diagnostics.push(Diagnostic::error("artifact-unwritable", artifact.name.span.clone(), message).hint(format!("grant the folder that it stands in, for writing, in [stage.{}.grants]", stage.name)));
+            diagnostics.push(
+                Diagnostic::error("artifact-unwritable", artifact.name.span.clone(), message)
+                    .hint(format!("grant the folder that it stands in, for writing, in [stage.{}.grants]", stage.name)),
+            );
         }
         if let (true, Some(consume)) = (mounts.is_empty(), stage.consumes.first()) {
             let message = format!("`{}` can't see what it consumes: nothing of the workspace is granted", stage.name);
@@ -420,11 +458,15 @@ impl Builder<'_> {
             }
             if !writable {
                 let message = "a shared workspace is for writing, and nothing of it is granted for writing";
-                diagnostics.push(Diagnostic::error("shared-unwritable", span.clone(), message).hint("remove `workspace`, or grant what is to be written"));
+                diagnostics.push(
+                    Diagnostic::error("shared-unwritable", span.clone(), message)
+                        .hint("remove `workspace`, or grant what is to be written"),
+                );
             }
             if let Some(consume) = stage.consumes.first() {
                 let message = "a shared workspace is the checkout itself: other stages' artifacts are not put into it";
-                diagnostics.push(Diagnostic::error("shared-consumes", consume.span.clone(), message).hint("remove `workspace` or `consumes`"));
+                diagnostics
+                    .push(Diagnostic::error("shared-consumes", consume.span.clone(), message).hint("remove `workspace` or `consumes`"));
             }
         }
         if diagnostics.len() > before {
@@ -448,7 +490,8 @@ impl Builder<'_> {
                     keys.iter().all(|key| matrix.iter().any(|(name, _)| *name == key.name)) && self.matching(stage, &matrix).is_some()
                 })
         };
-        let names = when::Names { shared: self.shared, graph: self.graph, stage: index, text: self.text, has_own_instance: &has_own_instance };
+        let names =
+            when::Names { shared: self.shared, graph: self.graph, stage: index, text: self.text, has_own_instance: &has_own_instance };
         when::check(source, &names, &mut self.used.borrow_mut(), diagnostics)
     }
 
@@ -463,14 +506,21 @@ impl Builder<'_> {
     }
 
     /// A condition that depends on no other stage has its answer already; whether it has one at all is known now.
-    fn try_when(&self, when: &when::Condition, source: &crate::node::Spanned<String>, checked: Option<&when::Checked>, diagnostics: &mut Vec<Diagnostic>) -> bool {
+    fn try_when(
+        &self,
+        when: &when::Condition,
+        source: &crate::node::Spanned<String>,
+        checked: Option<&when::Checked>,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> bool {
         struct Nothing;
         impl crate::bind::Results for Nothing {
             fn ended(&self, _: StageIndex) -> Option<crate::bind::Ended<'_>> {
                 None
             }
         }
-        let decided = checked.is_some_and(|checked| checked.stages.is_empty()) && self.shared.inputs.iter().all(|input| input.value.is_some());
+        let decided =
+            checked.is_some_and(|checked| checked.stages.is_empty()) && self.shared.inputs.iter().all(|input| input.value.is_some());
         if !decided {
             return true;
         }
@@ -478,7 +528,8 @@ impl Builder<'_> {
             Ok(_) => true,
             Err(message) => {
                 diagnostics.push(
-                    Diagnostic::error("when-result", source.span.clone(), message).hint("a condition compares values: git.branch == \"main\""),
+                    Diagnostic::error("when-result", source.span.clone(), message)
+                        .hint("a condition compares values: git.branch == \"main\""),
                 );
                 false
             }
@@ -494,7 +545,10 @@ impl Builder<'_> {
         for input in &self.pipeline.inputs {
             if !used.inputs.contains(&input.name) {
                 let message = format!("the input `{}` is never used", input.name);
-                diagnostics.push(Diagnostic::warning("unused", input.span.clone(), message).hint(format!("refer to it as `${{input.{}}}`, or remove it", input.name)));
+                diagnostics.push(
+                    Diagnostic::warning("unused", input.span.clone(), message)
+                        .hint(format!("refer to it as `${{input.{}}}`, or remove it", input.name)),
+                );
             }
         }
         for (key, _) in &self.pipeline.secrets {
@@ -505,7 +559,9 @@ impl Builder<'_> {
             for key in &stage.matrix.keys {
                 if !used.matrix.contains(&(index, key.name.clone())) {
                     let message = format!("the matrix key `{}` is never used: its instances all do the same", key.name);
-                    diagnostics.push(Diagnostic::warning("unused", key.span.clone(), message).hint(format!("refer to it as `${{matrix.{}}}`", key.name)));
+                    diagnostics.push(
+                        Diagnostic::warning("unused", key.span.clone(), message).hint(format!("refer to it as `${{matrix.{}}}`", key.name)),
+                    );
                 }
             }
         }

@@ -100,7 +100,9 @@ impl Expander<'_> {
             };
             if let Some(message) = mistake {
                 let hint = match place {
-                    Place::Authority(_) => "values from outside may stand in paths and URLs only; an input of type \"choice\" or a matrix value may stand here",
+                    Place::Authority(_) => {
+                        "values from outside may stand in paths and URLs only; an input of type \"choice\" or a matrix value may stand here"
+                    }
                     _ => "such a value is one whole segment of a path: \"reports/${git.short}/out.json\"",
                 };
                 let label = format!("`{}` comes from outside of the file", reference.source.path());

@@ -7,7 +7,12 @@ use crate::scalar::Scalar;
 use crate::values::InputValue;
 
 /// One value for each declared input. `may_miss`: a required one may be absent (`check`).
-pub(crate) fn resolve(pipeline: &Pipeline, given: &[(String, String)], may_miss: bool, diagnostics: &mut Vec<Diagnostic>) -> Vec<InputValue> {
+pub(crate) fn resolve(
+    pipeline: &Pipeline,
+    given: &[(String, String)],
+    may_miss: bool,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Vec<InputValue> {
     for (index, (name, _)) in given.iter().enumerate() {
         if pipeline.input(name).is_none() {
             let names = pipeline.inputs.iter().map(|input| input.name.as_str());

@@ -168,9 +168,10 @@ impl Cursor<'_> {
         if !self.eat('}') {
             return match self.rest().chars().next() {
                 None => mistake("`${` has no `}`", "close it, or write `$${` for the text `${`"),
-                Some(c) => {
-                    mistake(format!("`{}` can't stand in a reference", shown(&c.to_string())), "a reference is a name such as `${input.version}`; nothing is computed here")
-                }
+                Some(c) => mistake(
+                    format!("`{}` can't stand in a reference", shown(&c.to_string())),
+                    "a reference is a name such as `${input.version}`; nothing is computed here",
+                ),
             };
         }
         Ok(read)
@@ -237,8 +238,13 @@ fn source(path: &str) -> Result<Source, Mistake> {
         ["git", ref field @ ..] => mistake(format!("`{path}` is not known"), near(field, &["branch", "sha", "short"], "git")),
         ["run", ref field @ ..] => mistake(format!("`{path}` is not known"), near(field, &["id"], "run")),
         ["pipeline", ref field @ ..] => mistake(format!("`{path}` is not known"), near(field, &["name"], "pipeline")),
-        ["env", ..] => mistake("the environment of the runner is not there for stages", "declare an input, and pass `--input name=\"$NAME\"`"),
-        [word] => mistake(format!("`{path}` is not the name of a value"), format!("write `$${{{word}}}` for the text `${{{word}}}`, as for a shell's variable")),
+        ["env", ..] => {
+            mistake("the environment of the runner is not there for stages", "declare an input, and pass `--input name=\"$NAME\"`")
+        }
+        [word] => mistake(
+            format!("`{path}` is not the name of a value"),
+            format!("write `$${{{word}}}` for the text `${{{word}}}`, as for a shell's variable"),
+        ),
         [root, ..] => {
             let hint = match did_you_mean(root, ROOTS) {
                 Some(root) => format!("did you mean `{root}`?"),

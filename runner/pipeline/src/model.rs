@@ -102,7 +102,10 @@ fn check_name(key: &Key, kind: &str, diagnostics: &mut Vec<Diagnostic>) -> bool 
         let mut mended: String = key.name.to_lowercase().chars().map(|c| if fits(c) { c } else { '-' }).collect();
         mended = mended.trim_matches(|c: char| !c.is_ascii_alphanumeric()).trim_start_matches(|c: char| !c.is_ascii_lowercase()).to_owned();
         let hint = if mended.is_empty() || mended.len() > MAX_NAME { rule } else { format!("{rule}: `{mended}`") };
-        diagnostics.push(Diagnostic::error("bad-name", key.span.clone(), format!("`{}` can't be the name of {}", shown(&key.name), article(kind))).hint(hint));
+        diagnostics.push(
+            Diagnostic::error("bad-name", key.span.clone(), format!("`{}` can't be the name of {}", shown(&key.name), article(kind)))
+                .hint(hint),
+        );
     }
     good
 }
@@ -134,7 +137,8 @@ fn secret(key: &Key, node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<(
         }
     }
     reader.finish();
-    let secret = Secret { name: key.name.clone(), from: from.map_or_else(String::new, |f| f.value), to: to.into_iter().map(|t| t.value).collect() };
+    let secret =
+        Secret { name: key.name.clone(), from: from.map_or_else(String::new, |f| f.value), to: to.into_iter().map(|t| t.value).collect() };
     Some((key.clone(), secret))
 }
 

@@ -174,18 +174,47 @@ fn only_before(root: &Node, name: &str, offset: usize) -> Option<Range<usize>> {
     found.pop()
 }
 
-/// The first run of more than [`MAX_DEPTH`] dots between bare or quoted words on one line. Strings and comments may hold such a run
-/// too; nothing that a pipeline file means does.
+/// The first key of more than [`MAX_DEPTH`] parts, in a header or before a `=`. Dots in strings and comments do not count.
 fn long_dotted_key(text: &str) -> Option<Range<usize>> {
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let head = line.find(['=', '#']).map_or(line, |end| &line[..end]);
-        if head.bytes().filter(|b| *b == b'.').count() >= MAX_DEPTH {
-            return Some(start..start + head.trim_end().len());
+    let bytes = text.as_bytes();
+    let (mut at, mut start, mut dots, mut in_key) = (0, 0, 0, true);
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'\n' => (start, dots, in_key) = (at + 1, 0, true),
+            b'#' => at = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |end| at + end - 1),
+            b'=' => in_key = false,
+            b',' | b'[' | b'{' => dots = 0,
+            b'.' if in_key => dots += 1,
+            b'"' | b'\'' => at = end_of_string(bytes, at),
+            _ => {}
         }
-        start += line.len();
+        if dots >= MAX_DEPTH {
+            return Some(start..at);
+        }
+        at += 1;
     }
     None
+}
+
+/// The last byte of the string that begins at `at`; of one that is not closed, the last before the line or the file ends.
+fn end_of_string(bytes: &[u8], at: usize) -> usize {
+    let quote = bytes[at];
+    let long = bytes[at..].starts_with(&[quote; 3]);
+    let mut next = at + if long { 3 } else { 1 };
+    while let Some(&byte) = bytes.get(next) {
+        match byte {
+            b'\\' if quote == b'"' => next += 1,
+            b'\n' if !long => return next - 1,
+            byte if byte == quote && !long => return next,
+            byte if byte == quote && bytes[next..].starts_with(&[quote; 3]) => {
+                // Up to two more quotes may belong to the string's text.
+                return next + 2 + bytes[next + 3..].iter().take(2).take_while(|b| **b == quote).count();
+            }
+            _ => {}
+        }
+        next += 1;
+    }
+    bytes.len()
 }
 
 struct Converter<'a> {

@@ -47,12 +47,18 @@ pub(crate) fn check(stage: &Stage, plugin: &PluginInfo, schemas: &[Arc<dyn Grant
             None if request.required => {
                 let message = format!("the plugin `{name}` needs `{capability}`, which this runner does not have");
                 diagnostics.push(
-                    Diagnostic::error("unknown-capability", span.clone(), message).label(shown(&request.reason)).hint("install a newer version of runner"),
+                    Diagnostic::error("unknown-capability", span.clone(), message)
+                        .label(shown(&request.reason))
+                        .hint("install a newer version of runner"),
                 );
             }
             Some(schema) if request.required && !granted => {
                 let message = format!("the plugin `{name}` needs the grant `{capability}`");
-                let hint = format!("decide what it may reach, and add for example:\n\n[stage.{}.grants]\n{}", shown(&stage.name), schema.example().trim());
+                let hint = format!(
+                    "decide what it may reach, and add for example:\n\n[stage.{}.grants]\n{}",
+                    shown(&stage.name),
+                    schema.example().trim()
+                );
                 diagnostics.push(Diagnostic::error("grant-missing", span.clone(), message).label(shown(&request.reason)).hint(hint));
             }
             _ => {}

@@ -80,7 +80,9 @@ impl<'a> Check<'a> {
                         .hint(self.describe(error, property).unwrap_or_else(|| format!("add `{property} = …`"))),
                 );
             }
-            Kind::AnyOf { context } | Kind::OneOfNotValid { context } if depth < 8 => self.alternatives(context, &what, span, diagnostics, depth),
+            Kind::AnyOf { context } | Kind::OneOfNotValid { context } if depth < 8 => {
+                self.alternatives(context, &what, span, diagnostics, depth)
+            }
             kind => {
                 let (message, hint) = self.plain(kind, error, &what);
                 let mut diagnostic = Diagnostic::error("bad-setting", span, message);
@@ -97,7 +99,8 @@ impl<'a> Check<'a> {
         let (_, key) = self.find(&format!("{pointer}/{}", escape(name)));
         let span = key.map_or(span, |key| key.span.clone());
         let known = self.properties(error);
-        let mut diagnostic = Diagnostic::error("unknown-setting", span, format!("{} has no setting `{}`", self.owner(pointer), shown(name)));
+        let mut diagnostic =
+            Diagnostic::error("unknown-setting", span, format!("{} has no setting `{}`", self.owner(pointer), shown(name)));
         diagnostic.hint = Some(match did_you_mean(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
             None if known.is_empty() => "remove it".into(),
@@ -121,15 +124,25 @@ impl<'a> Check<'a> {
     }
 
     /// No alternative fits: the one that was most probably meant is looked at; failing that, what each would want.
-    fn alternatives(&self, context: &[Vec<ValidationError<'static>>], what: &str, span: Span, diagnostics: &mut Vec<Diagnostic>, depth: usize) {
+    fn alternatives(
+        &self,
+        context: &[Vec<ValidationError<'static>>],
+        what: &str,
+        span: Span,
+        diagnostics: &mut Vec<Diagnostic>,
+        depth: usize,
+    ) {
         let Some(base) = context.iter().flatten().map(|error| error.instance_path().as_str().len()).min() else {
             diagnostics.push(Diagnostic::error("bad-setting", span, format!("{what} can't be this")));
             return;
         };
         let at_root = |error: &ValidationError<'_>| error.instance_path().as_str().len() == base;
-        let wrong_kind = |branch: &Vec<ValidationError<'static>>| branch.iter().any(|e| at_root(e) && matches!(e.kind(), Kind::Type { .. }));
-        let wrong_tag = |branch: &Vec<ValidationError<'static>>| branch.iter().any(|e| !at_root(e) && matches!(e.kind(), Kind::Constant { .. }));
-        let likely: Vec<&Vec<ValidationError<'static>>> = context.iter().filter(|branch| !wrong_kind(branch) && !wrong_tag(branch)).collect();
+        let wrong_kind =
+            |branch: &Vec<ValidationError<'static>>| branch.iter().any(|e| at_root(e) && matches!(e.kind(), Kind::Type { .. }));
+        let wrong_tag =
+            |branch: &Vec<ValidationError<'static>>| branch.iter().any(|e| !at_root(e) && matches!(e.kind(), Kind::Constant { .. }));
+        let likely: Vec<&Vec<ValidationError<'static>>> =
+            context.iter().filter(|branch| !wrong_kind(branch) && !wrong_tag(branch)).collect();
         if let [branch] = likely[..] {
             self.branch(branch, diagnostics, depth);
             return;
@@ -159,7 +172,8 @@ impl<'a> Check<'a> {
                 wanted.push(line);
             }
         }
-        diagnostics.push(Diagnostic::error("bad-setting", span, format!("{what} has none of its allowed forms")).hint(wanted.join("; or ")));
+        diagnostics
+            .push(Diagnostic::error("bad-setting", span, format!("{what} has none of its allowed forms")).hint(wanted.join("; or ")));
     }
 
     fn branch(&self, errors: &[ValidationError<'static>], diagnostics: &mut Vec<Diagnostic>, depth: usize) {
@@ -231,7 +245,9 @@ impl<'a> Check<'a> {
             Kind::MinProperties { limit } => (format!("{what} needs at least {limit} keys"), None),
             Kind::MaxProperties { limit } => (format!("{what} has more than {limit} keys"), None),
             Kind::UniqueItems => (format!("{what} holds the same entry twice"), hint("remove one of them")),
-            Kind::Pattern { pattern } => (format!("{what} does not have the form that is asked for"), Some(format!("it must match {pattern}"))),
+            Kind::Pattern { pattern } => {
+                (format!("{what} does not have the form that is asked for"), Some(format!("it must match {pattern}")))
+            }
             Kind::Format { format } => (format!("{what} is not a valid {format}"), None),
             Kind::OneOfMultipleValid { .. } => (format!("{what} has two forms at once that exclude each other"), hint("keep one of them")),
             Kind::PropertyNames { error } => (format!("{what} has a key that can't be one: {}", error.masked()), None),

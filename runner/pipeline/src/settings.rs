@@ -140,7 +140,8 @@ impl Walk<'_, '_> {
                     "pass it as an argument of its own: [\"sh\", \"-c\", \"echo \\\"$1\\\"\", \"sh\", \"${…}\"]",
                 );
             } else if filled.outside_first && !filled.late && filled.text.starts_with('-') && !options_ended {
-                let message = format!("the argument would be \"{}\", which a program takes for an option", crate::model::shown(&filled.text));
+                let message =
+                    format!("the argument would be \"{}\", which a program takes for an option", crate::model::shown(&filled.text));
                 self.refuse("outside-option", item, &message, "put \"--\" before it, if the program knows that");
             }
             code_follows = false;
@@ -164,7 +165,26 @@ impl Walk<'_, '_> {
 fn runs_code(program: &str) -> bool {
     let name = program.rsplit('/').next().unwrap_or(program);
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    matches!(name, "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" | "mksh" | "fish" | "busybox" | "python" | "node" | "perl" | "ruby" | "php" | "pwsh" | "lua" | "deno" | "bun")
+    matches!(
+        name,
+        "sh" | "bash"
+            | "dash"
+            | "ash"
+            | "zsh"
+            | "ksh"
+            | "mksh"
+            | "fish"
+            | "busybox"
+            | "python"
+            | "node"
+            | "perl"
+            | "ruby"
+            | "php"
+            | "pwsh"
+            | "lua"
+            | "deno"
+            | "bun"
+    )
 }
 
 /// `-c`, `-ec`, `-e`, `--eval`, `-r`: the next argument is code.

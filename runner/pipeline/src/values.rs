@@ -197,7 +197,8 @@ impl Values for Running<'_> {
         if let Some(value) = found.or_else(|| reference.default.clone()) {
             return Some(Resolved { value: Some(Scalar::Text(value)), origin: Origin::Outside });
         }
-        let mut diagnostic = Diagnostic::error("no-value", reference.span.clone(), format!("`{stage}` ended without the output `{output}`"));
+        let mut diagnostic =
+            Diagnostic::error("no-value", reference.span.clone(), format!("`{stage}` ended without the output `{output}`"));
         let names = ended.map_or(&[][..], |ended| ended.outputs).iter().map(|(name, _)| name.as_str());
         diagnostic.hint = Some(match did_you_mean(output, names.clone()) {
             Some(near) => format!("did you mean `stage.{stage}.outputs.{near}`?"),

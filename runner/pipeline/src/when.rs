@@ -60,7 +60,12 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
-    pub fn condition(&self, constants: &Arc<Vec<(&'static str, Value)>>, matrix: &MatrixValues, stages: HashMap<String, Instances>) -> Condition {
+    pub fn condition(
+        &self,
+        constants: &Arc<Vec<(&'static str, Value)>>,
+        matrix: &MatrixValues,
+        stages: HashMap<String, Instances>,
+    ) -> Condition {
         Condition {
             source: Arc::clone(&self.source),
             program: Arc::clone(&self.program),

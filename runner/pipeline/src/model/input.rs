@@ -22,7 +22,7 @@ pub struct Input {
     /// `None` if `type` or `options` is wrong, which was reported: any value will do then.
     pub kind: Option<InputKind>,
     pub default: Option<Scalar>,
-    /// No default, or a default of the wrong type: a value has to come from the command line.
+    /// A value has to come from the command line. Not so where the default is wrong, which was reported.
     pub required: bool,
     pub description: Option<String>,
 }
@@ -38,7 +38,8 @@ impl Input {
         let default = default.and_then(|node| read_default(node, kind.as_ref(), reader.diagnostics));
         match (&required, declared) {
             (Some(Spanned { value: true, span }), true) => reader.diagnostics.push(
-                Diagnostic::error("contradiction", span.clone(), "an input with a default is never missing").hint("remove `required` or `default`"),
+                Diagnostic::error("contradiction", span.clone(), "an input with a default is never missing")
+                    .hint("remove `required` or `default`"),
             ),
             (Some(Spanned { value: false, span }), false) if matches!(kind, Some(InputKind::Number | InputKind::Choice(_))) => {
                 let message = "an input that may be left out needs a default";
@@ -53,7 +54,7 @@ impl Input {
             Some(InputKind::Boolean) if optional && !declared => Some(Scalar::Boolean(false)),
             _ => None,
         });
-        Some(Input { name: key.name.clone(), span: key.span.clone(), kind, required: default.is_none(), default, description })
+        Some(Input { name: key.name.clone(), span: key.span.clone(), kind, required: default.is_none() && !declared, default, description })
     }
 
     /// A value from the command line.
@@ -128,7 +129,9 @@ fn kind(reader: &mut TableReader<'_>, name: &str) -> Option<InputKind> {
         (other, _, span) => {
             if let Some(span) = span {
                 let message = "only a choice has options";
-                reader.diagnostics.push(Diagnostic::error("contradiction", span, message).hint("write `type = \"choice\"`, or remove `options`"));
+                reader
+                    .diagnostics
+                    .push(Diagnostic::error("contradiction", span, message).hint("write `type = \"choice\"`, or remove `options`"));
             }
             Some(match other {
                 Word::Boolean => InputKind::Boolean,
@@ -150,7 +153,8 @@ fn read_default(node: &Node, kind: Option<&InputKind>, diagnostics: &mut Vec<Dia
                 && !options.contains(text)
             {
                 diagnostics.push(
-                    Diagnostic::error("unknown-word", node.span.clone(), "the default is not among the options").hint(choose(text, options)),
+                    Diagnostic::error("unknown-word", node.span.clone(), "the default is not among the options")
+                        .hint(choose(text, options)),
                 );
                 return None;
             }

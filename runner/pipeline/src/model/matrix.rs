@@ -32,7 +32,8 @@ impl Matrix {
 
     pub(super) fn read(node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Matrix {
         let Value::Table(table) = &node.value else {
-            diagnostics.push(wrong_type(&node.span, "`matrix`", "a table", &node.value).hint("write `matrix = { key = [\"one\", \"two\"] }`"));
+            diagnostics
+                .push(wrong_type(&node.span, "`matrix`", "a table", &node.value).hint("write `matrix = { key = [\"one\", \"two\"] }`"));
             return Matrix { broken: true, ..Matrix::single() };
         };
         let mistakes = diagnostics.len();
@@ -103,7 +104,8 @@ impl Matrix {
     fn column(&self, key: &Key, diagnostics: &mut Vec<Diagnostic>) -> Option<usize> {
         let found = self.keys.iter().position(|k| k.name == key.name);
         if found.is_none() {
-            let mut diagnostic = Diagnostic::error("unknown-key", key.span.clone(), format!("the matrix has no key `{}`", shown(&key.name)));
+            let mut diagnostic =
+                Diagnostic::error("unknown-key", key.span.clone(), format!("the matrix has no key `{}`", shown(&key.name)));
             let names = self.keys.iter().map(|k| k.name.as_str());
             diagnostic.hint = Some(match did_you_mean(&key.name, names.clone()) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -175,9 +177,13 @@ fn axis(key: &Key, node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Vec<Scalar
         let Some(value) = scalar(item, diagnostics) else { continue };
         if let Some(first) = seen.insert(value.text(), item.span.clone()) {
             diagnostics.push(
-                Diagnostic::error("duplicate", item.span.clone(), format!("`{}` stands twice in `matrix.{}`", shown(&value.text()), key.name))
-                    .related(first, "first here")
-                    .hint("remove one of them"),
+                Diagnostic::error(
+                    "duplicate",
+                    item.span.clone(),
+                    format!("`{}` stands twice in `matrix.{}`", shown(&value.text()), key.name),
+                )
+                .related(first, "first here")
+                .hint("remove one of them"),
             );
             continue;
         }

@@ -186,7 +186,10 @@ fn artifact(stage: &str, key: &Key, node: &Node, diagnostics: &mut Vec<Diagnosti
             if items.is_empty() {
                 reader.diagnostics.push(Diagnostic::error("bad-value", span, "an artifact needs at least one path"));
             }
-            items.into_iter().filter(|item| reader.expect_string(item, "paths").is_some_and(|path| check_glob(&path, reader.diagnostics))).collect()
+            items
+                .into_iter()
+                .filter(|item| reader.expect_string(item, "paths").is_some_and(|path| check_glob(&path, reader.diagnostics)))
+                .collect()
         }
         Some(node) => {
             reader.diagnostics.push(wrong_type(&node.span, "`paths`", "an array of strings", &node.value));

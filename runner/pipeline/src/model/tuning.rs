@@ -16,7 +16,9 @@ pub(super) fn retries(node: &Node, stage: &str, diagnostics: &mut Vec<Diagnostic
     match &node.value {
         Value::Integer(count) => match u32::try_from(*count) {
             Ok(count) if i64::from(count) <= MAX_RETRIES => retries.count = count,
-            _ => diagnostics.push(Diagnostic::error("out-of-range", node.span.clone(), format!("`retries` must be from 0 to {MAX_RETRIES}"))),
+            _ => {
+                diagnostics.push(Diagnostic::error("out-of-range", node.span.clone(), format!("`retries` must be from 0 to {MAX_RETRIES}")))
+            }
         },
         Value::Table(_) => {
             let Some(mut reader) = TableReader::new(node, format!("[stage.{stage}.retries]"), diagnostics) else { return retries };

@@ -81,11 +81,12 @@ fn syntax(error: &cel::ParseError, source: &Spanned<String>, text: &str) -> Diag
     let width = source.value[at.min(source.value.len())..].chars().next().map_or(0, char::len_utf8);
     let span = if width == 0 { source.span.clone() } else { literal::place(text, &source.span, &source.value, at..at + width) };
     let message = error.msg.trim_start_matches("Syntax error: ").replace('\n', " ");
-    Diagnostic::error("when-syntax", span, format!("the condition is not CEL: {}", shown(&message)))
-        .hint(match source.value[at.min(source.value.len())..].starts_with('=') {
+    Diagnostic::error("when-syntax", span, format!("the condition is not CEL: {}", shown(&message))).hint(
+        match source.value[at.min(source.value.len())..].starts_with('=') {
             true => "two `=` compare: git.branch == \"main\"",
             false => "for example: git.branch == \"main\" && input.environment != \"staging\"",
-        })
+        },
+    )
 }
 
 struct Walk<'a, 'b> {
@@ -260,7 +261,8 @@ impl Walk<'_, '_> {
         if producer == self.names.stage || !graph.waits_for(self.names.stage, producer) {
             let span = self.span(id, name);
             let message = format!("`{}` does not wait for `{name}`, so its outcome is not known", own.name);
-            let hint = if producer == self.names.stage { "a stage can't ask for itself".into() } else { format!("add \"{name}\" to `needs`") };
+            let hint =
+                if producer == self.names.stage { "a stage can't ask for itself".into() } else { format!("add \"{name}\" to `needs`") };
             self.diagnostics.push(Diagnostic::error("not-needed", span, message).hint(hint));
             return;
         }

@@ -176,9 +176,25 @@ with.level = "x"
 fn all_mistakes_of_a_file_in_one_go_and_each_once() {
     insta::assert_snapshot!("all-mistakes", shown(TEN), TEN);
     let expected = [
-        "bad-duration", "unknown-key", "unknown-word", "bad-name", "unknown-setting", "bad-setting", "outside-value", "unknown-plugin",
-        "unknown-stage", "cycle", "when-name", "when-name", "unknown-reference", "bad-setting", "missing-setting", "bad-path",
-        "missing-setting", "unknown-setting", "bad-setting",
+        "bad-duration",
+        "unknown-key",
+        "unknown-word",
+        "bad-name",
+        "unknown-setting",
+        "bad-setting",
+        "outside-value",
+        "unknown-plugin",
+        "unknown-stage",
+        "cycle",
+        "when-name",
+        "when-name",
+        "unknown-reference",
+        "bad-setting",
+        "missing-setting",
+        "bad-path",
+        "missing-setting",
+        "unknown-setting",
+        "bad-setting",
     ];
     assert_eq!(codes(TEN), expected);
 }
@@ -219,8 +235,9 @@ fn inputs_from_the_command_line() {
         inputs: inputs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         ..World::default()
     };
-    let diagnostics =
-        world(&[("environment", "producton"), ("dryrun", "yes"), ("dry-run", "yes"), ("count", "many"), ("count", "2")]).plan(text).unwrap_err();
+    let diagnostics = world(&[("environment", "producton"), ("dryrun", "yes"), ("dry-run", "yes"), ("count", "many"), ("count", "2")])
+        .plan(text)
+        .unwrap_err();
     insta::assert_snapshot!("inputs", render(&diagnostics, "pipeline.toml", text, false), text);
     let (plan, _) = world(&[("environment", "production"), ("count", "2.5")]).plan(text).unwrap();
     let inputs: Vec<(&str, &str)> = plan.inputs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

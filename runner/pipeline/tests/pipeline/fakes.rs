@@ -223,8 +223,15 @@ impl Plugins for FakePlugins {
         match uses {
             "command" => Ok(info(uses, COMMAND, &["wasi:filesystem/types@0.2.6", "runner:commands/process@0.1.0"], Provenance::Bundled)),
             "test" => Ok(info(uses, TEST, &[standard[0], standard[1], standard[2], "runner:http/client@0.1.0"], Provenance::Bundled)),
-            "silent" => Ok(info(uses, &TEST.replace("\"test\"", "\"silent\"").replace("[request.http]\nrequired = false\nreason = \"asks\"", ""), &["runner:http/client@0.1.0"], Provenance::Bundled)),
-            "strange" => Ok(info(uses, STRANGE, &["wasi:io/streams@0.2.6", "wasi:cli/run@0.3.0", "acme:teleport/beam@1.0.0"], Provenance::Bundled)),
+            "silent" => Ok(info(
+                uses,
+                &TEST.replace("\"test\"", "\"silent\"").replace("[request.http]\nrequired = false\nreason = \"asks\"", ""),
+                &["runner:http/client@0.1.0"],
+                Provenance::Bundled,
+            )),
+            "strange" => {
+                Ok(info(uses, STRANGE, &["wasi:io/streams@0.2.6", "wasi:cli/run@0.3.0", "acme:teleport/beam@1.0.0"], Provenance::Bundled))
+            }
             "./my.wasm" => Ok(info(uses, TEST, &standard, Provenance::Local(PathBuf::from("my.wasm")))),
             _ if uses.starts_with("./") => {
                 Err(PluginError { message: format!("there is no file {uses}"), hint: Some("build it first".into()) })

@@ -40,10 +40,11 @@ impl Policy {
     pub fn new(allow: &[String], exceptions: &[(String, String, String)]) -> Result<Self, String> {
         let mut read = Vec::with_capacity(allow.len());
         for text in allow {
-            match Licensee::parse_mode(text, ParseMode { allow_deprecated: true, ..ParseMode::STRICT }) {
+            match licensee(text) {
                 Ok(licensee) => read.push(licensee),
                 Err(error) => {
-                    return Err(format!("`licenses.allow`: `{text}` is no SPDX license id ({}). {}", error.reason, suggestion(text)));
+                    let advice = suggestion(text);
+                    return Err(format!("`licenses.allow`: `{text}` is no SPDX license id ({}). {advice}", error.reason));
                 }
             }
         }
@@ -120,8 +121,19 @@ pub fn parse(text: &str) -> Result<Expression, String> {
         return Err(format!("its licence is stated in a file only ({})", text.trim()));
     }
     Expression::parse(text)
-        .or_else(|_| Expression::parse_mode(text, ParseMode::LAX))
+        .or_else(|_| {
+            // The old ids of the GNU licences mean `-only` (SPDX license list 3.0), `+` after them `-or-later`.
+            let canonical = Expression::canonicalize(text)?;
+            Expression::parse_mode(canonical.as_deref().unwrap_or(text), ParseMode::LAX)
+        })
         .map_err(|error| format!("its licence `{text}` is no SPDX expression: {}", error.reason))
+}
+
+/// One licence of the list, in today's spelling of the GNU ids.
+fn licensee(text: &str) -> Result<Licensee, spdx::ParseError> {
+    let gnu = spdx::license_id(text).filter(|id| id.is_gnu() && id.is_deprecated());
+    let canonical = if gnu.is_some() { Expression::canonicalize(text)? } else { None };
+    Licensee::parse_mode(canonical.as_deref().unwrap_or(text), ParseMode { allow_deprecated: true, ..ParseMode::STRICT })
 }
 
 fn suggestion(text: &str) -> String {
@@ -210,6 +222,19 @@ mod tests {
         assert!(matches!(policy.judge("other", &text("ISC AND OpenSSL")), Verdict::NotAllowed(_)));
         assert_eq!(policy.judge("odd", &text("SEE LICENSE IN LICENSE.md")), Verdict::Excepted(1));
         assert_eq!(policy.judge("own", &text("UNLICENSED")), Verdict::Excepted(2));
+    }
+
+    #[test]
+    fn old_and_new_spellings_of_gnu_licences_meet() {
+        for (allow, stated, allowed) in [
+            ("GPL-2.0", "GPL-2.0-only", true),
+            ("GPL-2.0-only", "GPL-2.0", true),
+            ("GPL-2.0-or-later", "GPL-2.0+", true),
+            ("LGPL-2.1-only", "LGPL-3.0", false),
+            ("GPL-2.0-only WITH Classpath-exception-2.0", "GPL-2.0 WITH Classpath-exception-2.0", true),
+        ] {
+            assert_eq!(policy(&[allow], &[]).judge("x", &text(stated)) == Verdict::Allowed, allowed, "{allow}: {stated}");
+        }
     }
 
     #[test]

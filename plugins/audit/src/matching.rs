@@ -32,7 +32,8 @@ pub struct Subjects {
 
 /// Collects the subjects of all lockfiles, sorted by ecosystem, name and version.
 pub fn subjects(lockfiles: &[Lockfile], includes: impl Fn(&Package) -> bool) -> Subjects {
-    let mut found: BTreeMap<(Ecosystem, &str, &str, Option<&str>), Vec<(usize, usize)>> = BTreeMap::new();
+    type Key<'a> = (Ecosystem, &'a str, &'a str, Option<&'a str>);
+    let mut found: BTreeMap<Key<'_>, Vec<(usize, usize)>> = BTreeMap::new();
     let mut unmatched = Vec::new();
     for (at, lockfile) in lockfiles.iter().enumerate() {
         for (index, package) in lockfile.packages.iter().enumerate().filter(|(_, package)| package.is_third_party() && includes(package)) {

@@ -84,8 +84,10 @@ fn best(stated: &[&Stated]) -> Option<(Score, Level)> {
 
 fn read_vector(vector: &str) -> Option<(u8, Score, Level)> {
     let parsed: Cvss = vector.trim().parse().ok()?;
-    let (version, method) = match parsed {
+    let (version, method) = match &parsed {
         Cvss::CvssV20(_) => (20, "CVSSv2"),
+        // The crate takes a CVSS 3 vector without its mandatory metrics, and scores it 0: a grave advisory would be a note.
+        Cvss::CvssV30(metrics) | Cvss::CvssV31(metrics) if !has_base_metrics(metrics) => return None,
         Cvss::CvssV30(_) => (30, "CVSSv3"),
         Cvss::CvssV31(_) => (31, "CVSSv31"),
         Cvss::CvssV40(_) => (40, "CVSSv4"),
@@ -99,6 +101,12 @@ fn read_vector(vector: &str) -> Option<(u8, Score, Level)> {
         Rating::Critical => Level::Critical,
     };
     Some((version, Score { value: parsed.score(), vector: vector.trim().into(), method }, level))
+}
+
+/// CVSS 3.1 specification, table 15: all eight base metrics are mandatory.
+fn has_base_metrics(metrics: &cvss::v3::Vector) -> bool {
+    let exploitability = metrics.av.is_some() && metrics.ac.is_some() && metrics.pr.is_some() && metrics.ui.is_some();
+    exploitability && metrics.s.is_some() && metrics.c.is_some() && metrics.i.is_some() && metrics.a.is_some()
 }
 
 /// GitHub says MODERATE where CVSS says medium.
@@ -153,6 +161,8 @@ mod tests {
             assert_eq!(found, level, "{vector}");
         }
         assert_eq!(read_vector("CVSS:3.1/AV:N/AC:L"), None);
+        assert_eq!(read_vector("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H"), None);
+        assert_eq!(read_vector("CVSS:4.0/AV:N/AC:L"), None);
         assert_eq!(read_vector("CVSS:9.0/AV:N/AC:L"), None);
         assert_eq!(read_vector("high"), None);
     }

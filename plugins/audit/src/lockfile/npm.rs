@@ -74,7 +74,7 @@ impl<'a> Source<'a> {
 
     /// Reads `part`, a slice of this text, with errors that name the line in the file.
     pub fn parse<T: Deserialize<'a>>(&self, part: &'a str, what: &str) -> Result<T, LockfileError> {
-        serde_json::from_str(part).map_err(|invalid| {
+        serde_json::from_slice(part.as_bytes()).map_err(|invalid| {
             let line = self.line(part) + u32::try_from(invalid.line()).unwrap_or(1).saturating_sub(1);
             self.error(line, format!("{what} cannot be read: {}", without_position(&invalid)))
         })

@@ -63,7 +63,7 @@ struct Tree<'s, 'a> {
 
 pub(super) fn read(source: &Source<'_>, root: String, raw: Raw<'_>, manifest: Option<&str>) -> Result<Vec<Package>, LockfileError> {
     let manifest: Option<Manifest> = match manifest {
-        Some(text) => Some(serde_json::from_str(text).map_err(|invalid| LockfileError {
+        Some(text) => Some(serde_json::from_slice(text.as_bytes()).map_err(|invalid| LockfileError {
             path: sibling(source.path),
             line: u32::try_from(invalid.line()).unwrap_or(0),
             what: "it cannot be read".into(),

@@ -27,6 +27,7 @@ const MAX_SYNTAX_ERRORS: usize = 50;
 ///
 /// # Errors
 /// One diagnostic, with no place in the text, if the file is too large or not UTF-8.
+#[expect(clippy::result_large_err, reason = "asked once for a file")]
 pub fn decode(bytes: Vec<u8>) -> Result<String, Diagnostic> {
     if bytes.len() > MAX_BYTES {
         return Err(too_large(bytes.len()));
@@ -36,12 +37,8 @@ pub fn decode(bytes: Vec<u8>) -> Result<String, Diagnostic> {
         let good = std::str::from_utf8(&error.as_bytes()[..valid]).unwrap_or("");
         let (line, column) = line_column(good, valid);
         let byte = error.as_bytes()[valid];
-        Diagnostic::error(
-            "not-utf8",
-            None,
-            format!("the file is not UTF-8: byte 0x{byte:02X} at offset {valid} (line {line}, column {column})"),
-        )
-        .hint("save the file as UTF-8; UTF-16 and Latin-1 are not read")
+        let message = format!("the file is not UTF-8: byte 0x{byte:02X} at offset {valid} (line {line}, column {column})");
+        Diagnostic::error("not-utf8", None, message).hint("save the file as UTF-8; UTF-16 and Latin-1 are not read")
     })
 }
 

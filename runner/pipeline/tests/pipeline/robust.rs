@@ -150,28 +150,28 @@ fn large(bytes: usize, with: &str) -> String {
     text
 }
 
-/// The best of some: the machine has other things to do, too.
-fn best(times: usize, mut work: impl FnMut()) -> Duration {
-    (0..times)
-        .map(|_| {
-            let started = Instant::now();
-            work();
-            started.elapsed()
-        })
-        .min()
-        .unwrap_or_default()
+/// The work can be done within the time: the best of some attempts, because the machine has other things to do, too.
+#[track_caller]
+fn within(limit: Duration, mut work: impl FnMut()) {
+    let mut best = Duration::MAX;
+    for _ in 0..30 {
+        let started = Instant::now();
+        work();
+        best = best.min(started.elapsed());
+        if best < limit {
+            return;
+        }
+    }
+    panic!("took {best:?} at best, and not {limit:?}");
 }
 
 #[test]
 fn a_file_of_a_megabyte_is_read_at_once() {
     let text = large(1 << 20, "with.tags = [\"a\", \"b\", \"c\", \"d\"] # a comment that makes this line longer than it would have to be");
-    let took = best(5, || drop(raw::tree(&text).unwrap()));
-    assert!(took < Duration::from_millis(100), "{took:?}");
-    let took = best(3, || assert!(good(&text).stages.len() > 5_000));
-    assert!(took < Duration::from_secs(1), "planning took {took:?}");
+    within(Duration::from_millis(100), || drop(raw::tree(&text).unwrap()));
+    within(Duration::from_secs(1), || assert!(good(&text).stages.len() > 5_000));
     let long = format!("format = 1\nname = \"p\"\n[stage.s]\nuses = \"test\"\nwith.script = \"{}\"\n", "x".repeat(1 << 20));
-    let took = best(5, || drop(good(&long)));
-    assert!(took < Duration::from_millis(100), "{took:?}");
+    within(Duration::from_millis(100), || drop(good(&long)));
 }
 
 #[test]

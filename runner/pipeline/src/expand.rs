@@ -53,7 +53,7 @@ pub(crate) struct Filled {
     pub references: bool,
     /// A value from outside is in it.
     pub outside: bool,
-    /// The first character comes from outside.
+    /// A value from outside decides what the string begins with: it stands first, though it may be empty.
     pub outside_first: bool,
 }
 
@@ -137,7 +137,7 @@ impl Expander<'_> {
             filled.text.push_str(&percent_encode(&text));
             return Some(());
         }
-        filled.outside_first |= filled.text.is_empty() && origin == Origin::Outside && !text.is_empty();
+        filled.outside_first |= filled.text.is_empty() && origin == Origin::Outside;
         filled.text.push_str(&text);
         Some(())
     }

@@ -50,7 +50,7 @@ impl<'a> Graph<'a> {
             }
             for consume in &stage.consumes {
                 if let Some(to) = graph.find(from, &consume.stage, &consume.span, "consumes", diagnostics) {
-                    graph.check_artifact(to, &consume.artifact, &consume.span, diagnostics);
+                    graph.check_artifact(from, to, &consume.artifact, &consume.span, diagnostics);
                     if seen.insert(to) {
                         edges.push(Edge { to, span: consume.span.clone(), kind: Kind::Consumes });
                     }
@@ -112,9 +112,17 @@ impl<'a> Graph<'a> {
         }
     }
 
-    fn check_artifact(&self, stage: usize, artifact: &str, span: &Span, diagnostics: &mut Vec<Diagnostic>) {
-        let stage = &self.stages[stage];
-        if stage.artifacts.iter().any(|a| a.name.name == artifact) {
+    fn check_artifact(&self, from: usize, to: usize, artifact: &str, span: &Span, diagnostics: &mut Vec<Diagnostic>) {
+        let (consumer, stage) = (&self.stages[from], &self.stages[to]);
+        if let Some(found) = stage.artifacts.iter().find(|a| a.name.name == artifact) {
+            if found.on == RunOn::Failure && consumer.run_on == RunOn::Success && !stage.soft_fail {
+                let message = format!("`{}` never sees `{artifact}`, which is kept only if `{}` fails", consumer.name, stage.name);
+                diagnostics.push(
+                    Diagnostic::error("artifact-never", span.clone(), message)
+                        .related(found.name.span.clone(), "kept on failure")
+                        .hint(format!("keep it `on = \"always\"`, or give `{}` another `run-on`", consumer.name)),
+                );
+            }
             return;
         }
         let names = stage.artifacts.iter().map(|a| a.name.name.as_str());

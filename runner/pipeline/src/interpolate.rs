@@ -14,7 +14,7 @@
 //! [`crate::expand`]'s.
 
 use crate::diagnostic::{Diagnostic, Span, did_you_mean};
-use crate::literal;
+use crate::literal::Literal;
 use crate::model::shown;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +69,7 @@ pub(crate) fn is_plain(value: &str) -> bool {
 
 /// Takes the string `value`, which stands at `span` of the file, apart. Every mistake is pushed; `None` if there was one.
 pub(crate) fn parse(value: &str, span: &Span, text: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<Vec<Part>> {
+    let literal = Literal::new(text, span, value);
     let mut parts = Vec::new();
     let mut plain = String::new();
     let mut at = 0;
@@ -87,7 +88,7 @@ pub(crate) fn parse(value: &str, span: &Span, text: &str, diagnostics: &mut Vec<
                 Ok(read) => (cursor.at, Ok(read)),
                 Err(mistake) => (recover(value, dollar), Err(mistake)),
             };
-            let place = literal::place(text, span, value, dollar..end);
+            let place = literal.place(dollar..end);
             match result {
                 Ok((source, default)) => {
                     if !plain.is_empty() {

@@ -1,15 +1,36 @@
 //! Where a part of a string stands in the file, through quotes and escapes, so that a reference inside a string can be underlined.
 
+use std::cell::OnceCell;
+
 use crate::diagnostic::Span;
 
-/// The place of `part` (a byte range of the decoded `value`) of the string literal at `span`. The whole literal if the two can't be
-/// brought together.
+/// A string value and the literal that it was read from.
+pub(crate) struct Literal<'a> {
+    text: &'a str,
+    span: &'a Span,
+    value: &'a str,
+    /// Made when it is first asked for: most strings have nothing to underline.
+    starts: OnceCell<Option<Vec<usize>>>,
+}
+
+impl<'a> Literal<'a> {
+    pub fn new(text: &'a str, span: &'a Span, value: &'a str) -> Self {
+        Literal { text, span, value, starts: OnceCell::new() }
+    }
+
+    /// The place of a part, a byte range of the value. The whole literal if the two can't be brought together.
+    pub fn place(&self, part: std::ops::Range<usize>) -> Span {
+        let find = || byte_starts(self.text.get(self.span.clone())?, self.value);
+        let Some(starts) = self.starts.get_or_init(find) else { return self.span.clone() };
+        let start = starts[part.start.min(self.value.len())];
+        let end = starts[part.end.clamp(part.start, self.value.len())];
+        self.span.start + start..self.span.start + end
+    }
+}
+
+/// The place of a part of the string `value` that stands at `span`.
 pub(crate) fn place(text: &str, span: &Span, value: &str, part: std::ops::Range<usize>) -> Span {
-    let Some(source) = text.get(span.clone()) else { return span.clone() };
-    let Some(starts) = byte_starts(source, value) else { return span.clone() };
-    let start = starts[part.start.min(value.len())];
-    let end = starts[part.end.clamp(part.start, value.len())];
-    span.start + start..span.start + end
+    Literal::new(text, span, value).place(part)
 }
 
 /// For each byte of `value`, and for its end, the offset in `source` where it begins.

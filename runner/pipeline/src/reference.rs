@@ -6,6 +6,7 @@
 /// Code and meaning, in the order of the alphabet.
 pub const CODES: &[(&str, &str)] = &[
     ("ambiguous-output", "an output of a stage with several instances, and none has the same matrix values"),
+    ("artifact-never", "a consumed artifact that is never there when its consumer runs"),
     ("artifact-unwritable", "a stage declares artifacts and may write nothing in the workspace"),
     ("bad-duration", "not a duration such as \"90s\" or \"5m\""),
     ("bad-input", "a value of --input that the input can't take"),

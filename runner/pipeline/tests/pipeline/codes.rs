@@ -29,6 +29,13 @@ fn fixtures() -> Vec<(&'static str, String)> {
     vec![
         ("ambiguous-output", two("matrix.os = [\"a\", \"b\"]\nwith.tags = [\"${matrix.os}\"]", "needs = [\"build\"]\nwith.tags = [\"${stage.build.outputs.v}\"]")),
         ("artifact-unwritable", stage("grants.files = [{ path = \".\" }]\nartifacts.dist = { paths = [\"dist/**\"] }")),
+        (
+            "artifact-never",
+            two(
+                "grants.files = [{ path = \".\", access = \"write\" }]\nartifacts.dump = { paths = [\"dump\"], on = \"failure\" }",
+                "consumes = [\"build.dump\"]\ngrants.files = [{ path = \".\" }]",
+            ),
+        ),
         ("bad-duration", stage("timeout = \"soon\"")),
         ("bad-name", top("[input.Tool]\ntype = \"string\"")),
         ("bad-path", stage("artifacts.a = { paths = [\"/etc/passwd\", \"a/../../b\", \"~/x\", \"[\", \"\"] }")),

@@ -104,6 +104,12 @@ fn everything_is_there() {
 }
 
 #[test]
+fn a_plan_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>(_: &T) {}
+    shared(&good(&stage("when = 'true'")));
+}
+
+#[test]
 fn readers_share_the_checkout() {
     assert_eq!(good(&stage("grants.files = [{ path = 'src' }]")).stages[0].workspace, WorkspaceMode::ReadOnly);
 }

@@ -101,11 +101,12 @@ fn nesting_has_an_end() {
         format!("'#'{} = 1\n", ".a".repeat(100_000)),
         format!("s = \"\"\"\n\\\"\"\"\"{} = 1\n", "\n".repeat(2) + &"a.".repeat(100_000)),
     ] {
-        let started = Instant::now();
+        let started = busy();
         let found = plan(&text).unwrap_err();
         assert!(!found.is_empty());
         drop(render(&found, "pipeline.toml", &text, false));
-        assert!(started.elapsed() < Duration::from_secs(2), "{} took {:?}", &text[..20], started.elapsed());
+        let took = busy() - started;
+        assert!(took < Duration::from_secs(2), "{} took {took:?}", &text[..20]);
     }
 }
 
@@ -150,14 +151,22 @@ fn large(bytes: usize, with: &str) -> String {
     text
 }
 
-/// The work can be done within the time: the best of some attempts, because the machine has other things to do, too.
+/// Time that this thread has had a processor, so that a busy machine does not count; by the clock where Linux does not tell.
+fn busy() -> Duration {
+    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    let own = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let nanos = own.and_then(|text| text.split(' ').next()?.parse().ok());
+    nanos.map_or_else(|| START.elapsed(), Duration::from_nanos)
+}
+
+/// The work can be done within the time: the best of some attempts.
 #[track_caller]
 fn within(limit: Duration, mut work: impl FnMut()) {
     let mut best = Duration::MAX;
     for _ in 0..30 {
-        let started = Instant::now();
+        let started = busy();
         work();
-        best = best.min(started.elapsed());
+        best = best.min(busy() - started);
         if best < limit {
             return;
         }
@@ -169,9 +178,18 @@ fn within(limit: Duration, mut work: impl FnMut()) {
 fn a_file_of_a_megabyte_is_read_at_once() {
     let text = large(1 << 20, "with.tags = [\"a\", \"b\", \"c\", \"d\"] # a comment that makes this line longer than it would have to be");
     within(Duration::from_millis(100), || drop(raw::tree(&text).unwrap()));
-    within(Duration::from_secs(1), || assert!(good(&text).stages.len() > 5_000));
+    within(Duration::from_millis(300), || assert!(good(&text).stages.len() > 5_000));
     let long = format!("format = 1\nname = \"p\"\n[stage.s]\nuses = \"test\"\nwith.script = \"{}\"\n", "x".repeat(1 << 20));
     within(Duration::from_millis(100), || drop(good(&long)));
+}
+
+#[test]
+fn a_string_full_of_references_is_read_once() {
+    let text = stage(&format!("with.script = \"{}\"", "\\t${matrix.none}".repeat(20_000)));
+    let started = busy();
+    assert_eq!(codes(&text).len(), 20_000);
+    let took = busy() - started;
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }
 
 #[test]
@@ -179,21 +197,23 @@ fn a_large_file_of_mistakes_is_shown_at_once() {
     let text = large(1 << 20, "tags = 1");
     let diagnostics = plan(&text).unwrap_err();
     assert!(diagnostics.len() > 10_000);
-    let started = Instant::now();
+    let started = busy();
     let shown = render(&diagnostics, "pipeline.toml", &text, false);
     assert!(shown.matches("unknown-key").count() > 10_000);
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    let took = busy() - started;
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[test]
 fn many_stages_and_many_instances_are_planned_in_linear_time() {
     let values: String = (0..100_000).map(|i| format!("{i},")).collect();
     let text = stage(&format!("matrix.i = [{values}]\nwith.tags = [\"${{matrix.i}}\"]"));
-    let started = Instant::now();
+    let started = busy();
     let plan = good(&text);
     assert_eq!(plan.stages.len(), 100_000);
     assert_eq!(plan.order().len(), 1);
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let took = busy() - started;
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 #[test]

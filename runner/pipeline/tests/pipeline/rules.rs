@@ -164,6 +164,9 @@ fn programs_scripts_and_options_are_not_chosen_from_outside() {
         let found: Vec<&str> = found.iter().map(|d| d.code).collect();
         assert_eq!(found, Vec::from_iter((!expected.is_empty()).then_some(expected)), "{run}");
     }
+    let empty = World { inputs: vec![("free".into(), String::new())], ..World::default() };
+    let found = empty.plan(&with("'echo', '${input.free}-rf'")).unwrap_err();
+    assert_eq!(found.iter().map(|d| d.code).collect::<Vec<_>>(), ["outside-option"], "nothing, and then a dash");
     assert_eq!(codes(&file("with.script = 'echo ${git.branch}'")), ["outside-script"]);
     assert_eq!(codes(&file("with.script = 'echo ${matrix.app} ${input.choice}'")), Vec::<&str>::new());
     assert_eq!(codes(&file("env.BRANCH = '${git.branch}'\nwith.script = 'echo \"$BRANCH\"'")), Vec::<&str>::new());

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use runner_programs::Source;
 use runner_programs::settings::{label, unique};
-use runner_programs::{Source, Span};
-use runner_sdk::Failure;
 use runner_sdk::report::Severity;
+use runner_sdk::{Failure, Span};
 use serde::Deserialize;
 
 use crate::format::Format;

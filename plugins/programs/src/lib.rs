@@ -16,4 +16,4 @@ pub mod tail;
 pub mod together;
 
 pub use paths::Paths;
-pub use settings::{Source, Span};
+pub use settings::Source;

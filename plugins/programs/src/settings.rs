@@ -1,43 +1,10 @@
 //! The settings that every program has.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Deserializer, de};
-
-/// A length of time: `30s`, `5m`, `1h 30m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let span = humantime::parse_duration(&text)
-            .map_err(|error| de::Error::custom(format!("`{text}` is not a length of time such as `30s` or `5m`: {error}")))?;
-        if span.is_zero() {
-            return Err(de::Error::custom(format!("`{text}` is no time at all: leave the setting out for no limit")));
-        }
-        Ok(Self(span))
-    }
-}
-
-#[cfg(feature = "schema")]
-impl schemars::JsonSchema for Span {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Span".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "description": "A length of time such as `30s` or `5m`" })
-    }
-}
+use serde::Deserialize;
 
 /// Where a program's results are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// In what it writes to its standard output
@@ -95,21 +62,6 @@ pub fn unique(labels: impl IntoIterator<Item = String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::de::IntoDeserializer;
-    use serde::de::value::{Error, StrDeserializer};
-
-    fn span(text: &str) -> Result<Span, Error> {
-        let deserializer: StrDeserializer<'_, Error> = text.into_deserializer();
-        Span::deserialize(deserializer)
-    }
-
-    #[test]
-    fn spans() {
-        assert_eq!(span("5m").unwrap(), Span(Duration::from_secs(300)));
-        assert_eq!(span("1h 30m").unwrap(), Span(Duration::from_secs(5400)));
-        assert!(span("5").unwrap_err().to_string().contains("`5` is not a length of time"));
-        assert!(span("0s").unwrap_err().to_string().contains("no time at all"));
-    }
 
     #[test]
     fn labels() {

@@ -1,0 +1,236 @@
+//! The schema of `grants.http`: a list of rules, each a URL pattern with methods.
+//!
+//! A grant is decoded once, with every mistake at its place; what comes out needs no further checks. Deliberately absent: the decision
+//! about a request (`policy`).
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use capability::denial::toml_string;
+use pipeline::diagnostic::{Diagnostic, did_you_mean};
+use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema};
+use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
+
+use crate::address::{Reach, reach};
+use crate::pattern::UrlPattern;
+
+/// The methods that a rule without `methods` allows.
+pub const DEFAULT_METHODS: [&str; 2] = ["GET", "HEAD"];
+/// RFC 9110 and RFC 5789; for hints.
+const KNOWN_METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+/// CONNECT makes a tunnel to anywhere; TRACE shows the guest what the host adds.
+pub const REFUSED_METHODS: [&str; 2] = ["CONNECT", "TRACE"];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpGrant {
+    pub rules: Vec<Rule>,
+}
+
+/// Allows the requests that fit all its parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    pub url: UrlPattern,
+    pub methods: Vec<String>,
+    /// Whether the host's name may lead to an address that is not public.
+    pub private: bool,
+    /// The parameters that the query may have; `None` for any.
+    pub query: Option<Vec<String>>,
+}
+
+/// As it stands in a pipeline file.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{ url = {}, methods = {}", toml_string(&self.url.to_string()), toml_strings(&self.methods))?;
+        if let Some(query) = &self.query {
+            write!(f, ", query = {}", toml_strings(query))?;
+        }
+        if self.private {
+            f.write_str(", private = true")?;
+        }
+        f.write_str(" }")
+    }
+}
+
+/// An array for the pipeline file, where `${` begins a reference.
+fn toml_strings(texts: &[String]) -> String {
+    let texts: Vec<String> = texts.iter().map(|text| toml_string(&text.replace("${", "$${"))).collect();
+    format!("[{}]", texts.join(", "))
+}
+
+impl Rule {
+    fn authority(&self) -> Authority {
+        let mut text = format!("{} {}", self.methods.join(", "), self.url);
+        match &self.query {
+            None => {}
+            Some(names) if names.is_empty() => text.push_str(" (no query)"),
+            Some(names) => text.push_str(&format!(" (query: {})", names.join(", "))),
+        }
+        let named = self.url.address().map(reach).filter(|reach| *reach != Reach::Public);
+        match named {
+            Some(reach) => text.push_str(&format!(" ({})", reach.describe())),
+            None if self.url.names_localhost() => text.push_str(" (this machine)"),
+            None if self.private => text.push_str(" (private addresses too)"),
+            None => {}
+        }
+        let alarming = self.private || named.is_some() || self.url.names_localhost() || self.url.is_sweeping();
+        Authority { text, alarming }
+    }
+}
+
+impl Grant for HttpGrant {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn authority(&self) -> Vec<Authority> {
+        self.rules.iter().map(Rule::authority).collect()
+    }
+}
+
+/// Decodes `grants.http`.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpSchema;
+
+impl GrantSchema for HttpSchema {
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
+    fn summary(&self) -> &'static str {
+        "HTTP requests to granted places"
+    }
+
+    fn interfaces(&self) -> &'static [&'static str] {
+        &["runner:http/"]
+    }
+
+    fn standard(&self) -> &'static [&'static str] {
+        &["wasi:http/"]
+    }
+
+    fn example(&self) -> &'static str {
+        r#"http = [{ url = "https://api.example/v1/**", methods = ["GET"] }]"#
+    }
+
+    fn path_keys(&self) -> &'static [&'static str] {
+        &["url"]
+    }
+
+    fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>> {
+        let what = format!("[stage.{}.grants] http", context.stage);
+        let before = diagnostics.len();
+        let rules: Vec<Rule> = match &node.value {
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .filter_map(|(i, item)| decode_rule(item, format!("rule {} of {what}", i + 1), diagnostics))
+                .collect(),
+            // one rule alone may stand without its array
+            Value::Table(_) => decode_rule(node, what, diagnostics).into_iter().collect(),
+            Value::String(url) => {
+                diagnostics.push(
+                    wrong_type(&node.span, &what, "an array of rules", &node.value)
+                        .hint(format!("write `http = [{{ url = {} }}]`", toml_string(url))),
+                );
+                Vec::new()
+            }
+            other => {
+                diagnostics.push(wrong_type(&node.span, &what, "an array of rules", other).hint(format!("write `{}`", self.example())));
+                Vec::new()
+            }
+        };
+        (diagnostics.len() == before).then(|| Arc::new(HttpGrant { rules }) as Arc<dyn Grant>)
+    }
+}
+
+fn decode_rule(node: &Node, what: String, diagnostics: &mut Vec<Diagnostic>) -> Option<Rule> {
+    if let Value::String(url) = &node.value {
+        diagnostics.push(wrong_type(&node.span, &what, "a table", &node.value).hint(format!("write `{{ url = {} }}`", toml_string(url))));
+        return None;
+    }
+    let mut reader = TableReader::new(node, what, diagnostics)?;
+    let url = reader.require("url").and_then(|node| reader.expect_string(node, "url"));
+    let methods = reader.strings("methods");
+    let private = reader.boolean("private").is_some_and(|flag| flag.value);
+    let query = reader.strings("query");
+    let url = url.and_then(|url| decode_url(&url, reader.diagnostics));
+    let methods = match methods {
+        None => Some(DEFAULT_METHODS.map(str::to_owned).to_vec()),
+        Some(methods) => {
+            if methods.is_empty()
+                && let Some(place) = reader.take("methods")
+            {
+                reader.diagnostics.push(
+                    Diagnostic::error("empty", place.span.clone(), "`methods` is empty, so the rule allows nothing")
+                        .hint("name a method, or leave `methods` out for GET and HEAD"),
+                );
+            }
+            decode_methods(&methods, reader.diagnostics)
+        }
+    };
+    let query = query.map(|names| decode_query(names, reader.diagnostics));
+    reader.finish();
+    Some(Rule { url: url?, methods: methods?, private, query })
+}
+
+fn decode_url(url: &Spanned<String>, diagnostics: &mut Vec<Diagnostic>) -> Option<UrlPattern> {
+    match UrlPattern::parse(&url.value) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            diagnostics.push(Diagnostic::error("bad-url", url.span.clone(), error.message).hint(error.hint));
+            None
+        }
+    }
+}
+
+fn decode_methods(methods: &[Spanned<String>], diagnostics: &mut Vec<Diagnostic>) -> Option<Vec<String>> {
+    let before = diagnostics.len();
+    let mut decoded: Vec<String> = Vec::with_capacity(methods.len());
+    for method in methods {
+        let name = method.value.as_str();
+        let mistake = |message: String, hint: String| Diagnostic::error("bad-method", method.span.clone(), message).hint(hint);
+        let upper = name.to_ascii_uppercase();
+        if REFUSED_METHODS.contains(&upper.as_str()) {
+            diagnostics
+                .push(mistake(format!("`{name}` can't be granted"), "a stage has no use for tunnels and traces; leave it out".into()));
+        } else if name == "*" {
+            diagnostics.push(mistake("a rule names its methods".into(), format!("one or more of {}", KNOWN_METHODS.join(", "))));
+        } else if !is_token(name) {
+            diagnostics.push(mistake(format!("`{}` is no method", name.escape_debug()), format!("such as {}", KNOWN_METHODS.join(", "))));
+        } else if KNOWN_METHODS.contains(&upper.as_str()) && name != upper {
+            diagnostics.push(mistake(format!("`{name}` is not `{upper}`: the case of a method matters"), format!("write \"{upper}\"")));
+        } else if let Some(near) = did_you_mean(name, KNOWN_METHODS).filter(|near| *near != name && near.len().abs_diff(name.len()) <= 1)
+            && name.len() > 3
+        {
+            diagnostics.push(mistake(format!("`{name}` is no method that anybody uses"), format!("did you mean \"{near}\"?")));
+        } else if !decoded.iter().any(|known| known == name) {
+            decoded.push(name.to_owned());
+        }
+    }
+    (diagnostics.len() == before).then_some(decoded)
+}
+
+fn decode_query(names: Vec<Spanned<String>>, diagnostics: &mut Vec<Diagnostic>) -> Vec<String> {
+    let mut decoded = Vec::with_capacity(names.len());
+    for name in names {
+        if name.value.contains(['=', '&', '?', '#']) {
+            diagnostics.push(
+                Diagnostic::error("bad-query", name.span, "`query` lists the names of parameters")
+                    .hint("write the name alone, decoded: \"page\" for `?page=2`"),
+            );
+        } else {
+            decoded.push(name.value);
+        }
+    }
+    decoded
+}
+
+/// RFC 9110, 5.6.2.
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+#[cfg(test)]
+#[path = "grant_tests.rs"]
+mod tests;

@@ -81,7 +81,7 @@ impl<'a> Check<'a> {
                 );
             }
             Kind::AnyOf { context } | Kind::OneOfNotValid { context } if depth < 8 => {
-                self.alternatives(context, &what, span, diagnostics, depth)
+                self.alternatives(context, pointer, span, diagnostics, depth)
             }
             kind => {
                 let (message, hint) = self.plain(kind, error, &what);
@@ -127,15 +127,12 @@ impl<'a> Check<'a> {
     fn alternatives(
         &self,
         context: &[Vec<ValidationError<'static>>],
-        what: &str,
+        pointer: &str,
         span: Span,
         diagnostics: &mut Vec<Diagnostic>,
         depth: usize,
     ) {
-        let Some(base) = context.iter().flatten().map(|error| error.instance_path().as_str().len()).min() else {
-            diagnostics.push(Diagnostic::error("bad-setting", span, format!("{what} can't be this")));
-            return;
-        };
+        let (what, base) = (self.name(pointer), pointer.len());
         let at_root = |error: &ValidationError<'_>| error.instance_path().as_str().len() == base;
         let wrong_kind =
             |branch: &Vec<ValidationError<'static>>| branch.iter().any(|e| at_root(e) && matches!(e.kind(), Kind::Type { .. }));
@@ -151,13 +148,28 @@ impl<'a> Check<'a> {
             diagnostics.push(diagnostic);
             return;
         }
-        // An alternative that only lacks the wrong kind of value is no help beside one that has the right shape and a mistake in it.
-        let shallow = |branch: &&Vec<ValidationError<'static>>| branch.iter().map(|e| e.instance_path().as_str().len()).max();
-        if let Some(deepest) = likely.iter().copied().max_by_key(|branch| shallow(branch))
-            && shallow(&deepest) > Some(base)
-            && likely.iter().filter(|branch| shallow(branch) == shallow(&deepest)).count() == 1
-        {
-            self.branch(deepest, diagnostics, depth);
+        if let Some(diagnostic) = self.one_of_these(context, span.clone()) {
+            diagnostics.push(diagnostic);
+            return;
+        }
+        // The one that fits furthest, and of those the one that fits best.
+        let depth_of = |branch: &[ValidationError<'static>]| branch.iter().map(|e| e.instance_path().as_str().len()).max().unwrap_or(base);
+        let deepest = likely.iter().map(|branch| depth_of(branch)).max().unwrap_or(base);
+        let mut nearest: Vec<_> = likely.iter().copied().filter(|branch| deepest > base && depth_of(branch) == deepest).collect();
+        let fewest = nearest.iter().map(|branch| branch.len()).min().unwrap_or(0);
+        nearest.retain(|branch| branch.len() == fewest);
+        if let [branch] = nearest[..] {
+            self.branch(branch, diagnostics, depth);
+            return;
+        }
+        let lacks = |branch: &[ValidationError<'static>], name: &Json| {
+            branch.iter().any(|e| at_root(e) && matches!(e.kind(), Kind::Required { property } if property == name))
+        };
+        let first = context.first().into_iter().flatten();
+        let common = first.filter_map(|e| if let Kind::Required { property } = e.kind() { Some(property) } else { None });
+        if let Some(Json::String(name)) = common.into_iter().find(|name| context.iter().all(|branch| lacks(branch, name))) {
+            let message = format!("{what} has no `{}`", shown(name));
+            diagnostics.push(Diagnostic::error("missing-setting", span, message).hint(format!("add `{name} = …`")));
             return;
         }
         let mut wanted: Vec<String> = Vec::new();
@@ -172,8 +184,32 @@ impl<'a> Check<'a> {
                 wanted.push(line);
             }
         }
-        diagnostics
-            .push(Diagnostic::error("bad-setting", span, format!("{what} has none of its allowed forms")).hint(wanted.join("; or ")));
+        diagnostics.push(match &wanted[..] {
+            [only] => Diagnostic::error("bad-setting", span, only.clone()),
+            _ => Diagnostic::error("bad-setting", span, format!("{what} has none of its allowed forms")).hint(wanted.join("; or ")),
+        });
+    }
+
+    /// All alternatives lack nothing but a key.
+    fn one_of_these(&self, context: &[Vec<ValidationError<'static>>], span: Span) -> Option<Diagnostic> {
+        let pointer = context.first()?.first()?.instance_path().as_str();
+        let missing: Vec<String> = context.iter().map(|branch| only_missing(branch)).collect::<Option<_>>()?;
+        let names: Vec<String> = missing.iter().map(|name| format!("`{}`", shown(name))).collect();
+        Some(
+            Diagnostic::error("missing-setting", span, format!("{} needs {}", self.owner(pointer), or(&names)))
+                .hint(format!("add `{} = …`", missing[0])),
+        )
+    }
+
+    /// The keys that alternatives ask for and that are there, of which only one may be.
+    fn exclusive(&self, error: &ValidationError<'_>) -> Vec<String> {
+        let alternatives = self.schema.pointer(error.schema_path().as_str()).and_then(Json::as_array);
+        let required = alternatives.into_iter().flatten().filter_map(|schema| schema.get("required")?.as_array());
+        let names = required.flatten().filter_map(Json::as_str);
+        let mut there: Vec<String> =
+            names.filter(|name| error.instance().get(name).is_some()).map(|name| format!("`{}`", shown(name))).collect();
+        there.dedup();
+        there
     }
 
     fn branch(&self, errors: &[ValidationError<'static>], diagnostics: &mut Vec<Diagnostic>, depth: usize) {
@@ -249,7 +285,10 @@ impl<'a> Check<'a> {
                 (format!("{what} does not have the form that is asked for"), Some(format!("it must match {pattern}")))
             }
             Kind::Format { format } => (format!("{what} is not a valid {format}"), None),
-            Kind::OneOfMultipleValid { .. } => (format!("{what} has two forms at once that exclude each other"), hint("keep one of them")),
+            Kind::OneOfMultipleValid { .. } => match self.exclusive(error) {
+                keys if keys.len() > 1 => (format!("{what} can't have {} together", and(&keys)), hint("keep one of them")),
+                _ => (format!("{what} has two forms at once that exclude each other"), hint("keep one of them")),
+            },
             Kind::PropertyNames { error } => (format!("{what} has a key that can't be one: {}", error.masked()), None),
             Kind::FalseSchema => (format!("{what} can't be set here"), hint("remove it")),
             _ => (format!("{what}: {}", error.masked()), None),
@@ -307,14 +346,29 @@ fn replace(json: &mut Json, values: &[(String, Json)]) {
     }
 }
 
+/// What a branch lacks, if that is its only mistake.
+fn only_missing(branch: &[ValidationError<'_>]) -> Option<String> {
+    match branch {
+        [error] => match error.kind() {
+            Kind::Required { property: Json::String(property) } => Some(property.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// Something required is missing only because its name is misspelt, which another error tells.
 fn misspelt(error: &ValidationError<'_>, all: &[ValidationError<'_>]) -> bool {
-    let Kind::Required { property: Json::String(property) } = error.kind() else { return false };
+    let missing: Vec<String> = match error.kind() {
+        Kind::Required { property: Json::String(property) } => vec![property.clone()],
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => context.iter().filter_map(|branch| only_missing(branch)).collect(),
+        _ => return false,
+    };
     all.iter().any(|other| {
         other.instance_path() == error.instance_path()
             && match other.kind() {
                 Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
-                    unexpected.iter().any(|name| did_you_mean(name, [property.as_str()]).is_some())
+                    unexpected.iter().any(|name| did_you_mean(name, missing.iter().map(String::as_str)).is_some())
                 }
                 _ => false,
             }
@@ -368,10 +422,18 @@ fn types(kind: &TypeKind) -> Vec<String> {
 }
 
 fn or(words: &[String]) -> String {
+    joined(words, "or").unwrap_or_else(|| "something else".into())
+}
+
+fn and(words: &[String]) -> String {
+    joined(words, "and").unwrap_or_default()
+}
+
+fn joined(words: &[String], last_word: &str) -> Option<String> {
     match words {
-        [] => "something else".into(),
-        [word] => word.clone(),
-        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+        [] => None,
+        [word] => Some(word.clone()),
+        [first @ .., last] => Some(format!("{} {last_word} {last}", first.join(", "))),
     }
 }
 

@@ -1,13 +1,19 @@
 //! The `with` table as the JSON that a plugin gets, with its references filled in.
 //!
 //! A value from outside is data here, so three things are looked at wherever a plugin may start something: it is never the program
-//! (first of a `run` or `command` array), never a piece of shell (`script`, or what follows `sh -c`), and where an argument begins
+//! (first of an array under one of [`PROGRAMS`]), never a piece of shell (`script`, or what follows `sh -c`), and where an argument begins
 //! with it, it can't turn into an option.
 
 use crate::diagnostic::Diagnostic;
 use crate::expand::{Expander, Filled, Place};
 use crate::node::{Node, Value};
 use crate::scalar::Scalar;
+
+/// Settings that hold a program and its arguments, whatever plugin has them.
+const PROGRAMS: [&str; 7] = ["run", "command", "shell", "exec", "argv", "cmd", "entrypoint"];
+
+const NO_PROGRAM: (&str, &str) =
+    ("a value from outside can't choose the program", "write the program; a matrix value or an input of type \"choice\" may stand here");
 
 pub(crate) struct Settings {
     pub json: serde_json::Value,
@@ -57,7 +63,9 @@ impl Walk<'_, '_> {
         match &node.value {
             Value::String(text) => {
                 let filled = self.fill(text, node);
-                if key == "script" && filled.outside {
+                if (PROGRAMS.contains(&key) || key == "program") && filled.outside {
+                    self.refuse("outside-program", node, NO_PROGRAM.0, NO_PROGRAM.1);
+                } else if key == "script" && filled.outside {
                     self.refuse(
                         "outside-script",
                         node,
@@ -116,7 +124,7 @@ impl Walk<'_, '_> {
 
     /// An array of strings may be a program and its arguments.
     fn strings(&mut self, items: &[Node], key: &str) -> serde_json::Value {
-        let line = matches!(key, "run" | "command");
+        let line = PROGRAMS.contains(&key);
         let mut values = Vec::with_capacity(items.len());
         // What ends the options, and what makes the next argument a program's text; both only if the file says so itself.
         let mut options_ended = false;
@@ -126,12 +134,7 @@ impl Walk<'_, '_> {
             let Value::String(text) = &item.value else { continue };
             let filled = self.fill(text, item);
             if line && index == 0 && filled.outside {
-                self.refuse(
-                    "outside-program",
-                    item,
-                    "a value from outside can't choose the program",
-                    "write the program; a matrix value or an input of type \"choice\" may stand here",
-                );
+                self.refuse("outside-program", item, NO_PROGRAM.0, NO_PROGRAM.1);
             } else if line && code_follows && filled.outside {
                 self.refuse(
                     "outside-script",

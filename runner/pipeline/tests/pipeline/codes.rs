@@ -267,6 +267,29 @@ fn a_stand_in_for_a_broken_matrix_is_not_complained_about() {
     assert_eq!(codes(&text), ["wrong-type"]);
 }
 
+/// Alternatives of a schema, told as one mistake each.
+#[test]
+fn settings_with_alternatives() {
+    let lines = [
+        "lines = \"cargo build\"",
+        "lines = [\"cargo\", 3]",
+        "lines = [[\"cargo\"], [3]]",
+        "lines = []",
+        "source = {}",
+        "source = { flie = \"x\" }",
+        "source = { file = \"x\", text = \"y\" }",
+        "to = [{ kind = \"chat\", room = \"x\" }]",
+        "to = [{ kind = \"fax\" }]",
+        "to = [{}]",
+        "to = [3]",
+    ];
+    let all: String = lines.iter().map(|line| shown(&stage(&format!("with.{line}")))).collect();
+    insta::assert_snapshot!("alternatives", all);
+    for line in lines {
+        assert_eq!(codes(&stage(&format!("with.{line}"))).len(), 1, "{line}");
+    }
+}
+
 #[test]
 fn the_model_stands_without_plugins() {
     let text = stage("retries = { count = 2, backoff = \"linear\", delay = \"90s\" }\nlimits = { memory = \"64MiB\", handles = 32 }");

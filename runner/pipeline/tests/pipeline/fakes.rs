@@ -181,7 +181,16 @@ schema = '''{
       { "type": "object", "properties": { "kind": { "const": "mail" }, "address": { "type": "string" } }, "required": ["kind", "address"], "additionalProperties": false },
       { "type": "object", "properties": { "kind": { "const": "chat" }, "room": { "type": "integer" } }, "required": ["kind", "room"], "additionalProperties": false }
     ] } },
-    "level": { "anyOf": [{ "type": "integer" }, { "type": "boolean" }] }
+    "level": { "anyOf": [{ "type": "integer" }, { "type": "boolean" }] },
+    "lines": { "anyOf": [
+      { "anyOf": [
+        { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+        { "type": "array", "items": { "type": "array", "items": { "type": "string" }, "minItems": 1 }, "minItems": 1 }
+      ] },
+      { "type": "null" }
+    ] },
+    "source": { "type": "object", "properties": { "file": { "type": "string" }, "text": { "type": "string" } }, "additionalProperties": false,
+      "oneOf": [{ "required": ["file"] }, { "required": ["text"] }] }
   },
   "additionalProperties": false,
   "$defs": {

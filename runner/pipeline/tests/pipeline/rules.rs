@@ -167,6 +167,18 @@ fn programs_scripts_and_options_are_not_chosen_from_outside() {
     let empty = World { inputs: vec![("free".into(), String::new())], ..World::default() };
     let found = empty.plan(&with("'echo', '${input.free}-rf'")).unwrap_err();
     assert_eq!(found.iter().map(|d| d.code).collect::<Vec<_>>(), ["outside-option"], "nothing, and then a dash");
+    for (lines, expected) in [
+        ("with.lines = [['a'], ['b', '${git.branch}']]", vec![]),
+        ("with.lines = [['a'], ['${git.branch}']]", vec![]),
+        ("with.run = [['a', '${git.branch}'], ['${git.branch}']]", vec!["outside-program", "unknown-setting"]),
+        ("with.shell = ['${git.branch}']", vec!["outside-program", "unknown-setting"]),
+        ("with.program = '${git.branch}'", vec!["outside-program", "unknown-setting"]),
+        ("with.command = '${input.choice}'", vec!["unknown-setting"]),
+    ] {
+        let mut found = codes(&file(lines));
+        found.sort_unstable();
+        assert_eq!(found, expected, "{lines}");
+    }
     assert_eq!(codes(&file("with.script = 'echo ${git.branch}'")), ["outside-script"]);
     assert_eq!(codes(&file("with.script = 'echo ${matrix.app} ${input.choice}'")), Vec::<&str>::new());
     assert_eq!(codes(&file("env.BRANCH = '${git.branch}'\nwith.script = 'echo \"$BRANCH\"'")), Vec::<&str>::new());

@@ -13,6 +13,8 @@ pub enum Ecosystem {
 }
 
 impl Ecosystem {
+    pub const ALL: [Self; 2] = [Self::Npm, Self::CratesIo];
+
     /// The value of `affected[].package.ecosystem` in OSV records.
     pub fn osv_name(self) -> &'static str {
         match self {

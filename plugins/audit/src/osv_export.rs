@@ -9,6 +9,7 @@ use std::io::{Read, Seek};
 use serde::Deserialize;
 
 use crate::advisory::Advisory;
+use crate::inventory::Ecosystem;
 use crate::matching::Subject;
 
 /// No record comes near this size; a zip entry that claims to is an attack or an accident.
@@ -22,13 +23,15 @@ pub struct Export {
     by_package: BTreeMap<(&'static str, String), BTreeSet<String>>,
     read: usize,
     newest: String,
+    ecosystems: BTreeSet<Ecosystem>,
 }
 
-/// Just enough of a record to see whether it matters.
+/// Just enough of a record to see whether it matters. What has no `id` or `modified`, which the schema requires, is another
+/// kind of file: a folder of those must not pass for an export that knows of nothing.
 #[derive(Deserialize)]
 struct Glance {
-    #[serde(default)]
-    modified: Option<String>,
+    id: String,
+    modified: String,
     #[serde(default)]
     affected: Option<Vec<GlanceAffected>>,
 }
@@ -60,16 +63,22 @@ impl Export {
         let wrong = |what: String| format!("{name} is no OSV record: {what}. Fetch the export anew, or take the file out of it");
         let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
         let glance: Glance = serde_json::from_slice(json).map_err(|invalid| wrong(invalid.to_string()))?;
+        if glance.id.is_empty() {
+            return Err(wrong("it has an empty `id`".into()));
+        }
         self.read += 1;
-        let modified = glance.modified.unwrap_or_default();
+        let modified = glance.modified;
         if modified > self.newest {
             self.newest.clone_from(&modified);
         }
-        let about: Vec<(&'static str, String)> = glance
-            .affected
+        let packages: Vec<GlancePackage> = glance.affected.into_iter().flatten().filter_map(|affected| affected.package).collect();
+        for ecosystem in Ecosystem::ALL {
+            if packages.iter().any(|package| package.ecosystem == ecosystem.osv_name()) {
+                self.ecosystems.insert(ecosystem);
+            }
+        }
+        let about: Vec<(&'static str, String)> = packages
             .into_iter()
-            .flatten()
-            .filter_map(|affected| affected.package)
             .filter_map(|package| {
                 let (ecosystem, names) = self.wanted.get_key_value(package.ecosystem.as_str())?;
                 names.contains(&package.name).then_some((*ecosystem, package.name))
@@ -117,6 +126,11 @@ impl Export {
         ids.into_iter().flatten().filter_map(|id| self.advisories.get(id))
     }
 
+    /// The ecosystems of the subjects about which the export holds nothing at all: their packages are as good as not audited.
+    pub fn gaps(&self, subjects: &[Subject]) -> BTreeSet<Ecosystem> {
+        subjects.iter().map(|subject| subject.ecosystem).filter(|ecosystem| !self.ecosystems.contains(ecosystem)).collect()
+    }
+
     /// How many records were read.
     pub fn records(&self) -> usize {
         self.read
@@ -136,7 +150,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::inventory::Ecosystem;
 
     fn subject(name: &str) -> Subject {
         Subject { ecosystem: Ecosystem::Npm, name: name.into(), version: "1.0.0".into(), commit: None, places: vec![(0, 0)] }
@@ -189,8 +202,22 @@ mod tests {
         let mut export = Export::about(&[subject("a")]);
         let error = export.add("osv/GHSA-1.json", b"{").unwrap_err();
         assert!(error.starts_with("osv/GHSA-1.json is no OSV record: ") && error.contains("line 1"), "{error}");
-        let error = export.add("x.json", br#"{"affected": [{"package": {"ecosystem": "npm", "name": "a"}}]}"#).unwrap_err();
+        let error = export.add("package.json", br#"{"name": "a", "version": "1.0.0"}"#).unwrap_err();
         assert!(error.contains("missing field `id`"), "{error}");
+        assert!(
+            export
+                .add("x", br#"{"id": "A", "modified": "", "affected": [{"package": {"ecosystem": "npm", "name": "a"}, "ranges": 1}]}"#)
+                .is_err()
+        );
+        assert_eq!(export.gaps(&[subject("a")]).len(), 0);
+    }
+
+    #[test]
+    fn an_export_of_another_ecosystem_has_a_gap() {
+        let mut export = Export::about(&[subject("a")]);
+        export.add("x", br#"{"id": "A", "modified": "", "affected": [{"package": {"ecosystem": "crates.io", "name": "a"}}]}"#).unwrap();
+        assert_eq!(export.gaps(&[subject("a")]), BTreeSet::from([Ecosystem::Npm]));
+        assert!(export.gaps(&[]).is_empty());
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! The thin shell: files, requests, programs and the clock, in the order in which the pure steps ask for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -40,12 +40,16 @@ impl Stage for Audit {
         let mut lockfiles = read_lockfiles(&settings)?;
         complete_crates(context, &settings, &mut lockfiles)?;
         let subjects = matching::subjects(&lockfiles, |package: &Package| audited(package, &settings));
-        let vulnerabilities = match &advisories {
+        let (vulnerabilities, gaps) = match &advisories {
             Advisories::Export(path) => from_export(path, &subjects)?,
-            Advisories::Service(url) => from_service(url, &subjects)?,
+            Advisories::Service(url) => (from_service(url, &subjects)?, BTreeSet::new()),
         };
-        let verdict =
-            verdict::judge(Evidence { lockfiles: &lockfiles, subjects: &subjects, vulnerabilities }, &settings, policy.as_ref(), today);
+        let verdict = verdict::judge(
+            Evidence { lockfiles: &lockfiles, subjects: &subjects, vulnerabilities, gaps },
+            &settings,
+            policy.as_ref(),
+            today,
+        );
 
         if let Some(path) = &settings.sbom {
             let document = sbom::write(&context.pipeline, &lockfiles, &subjects, &verdict.judged, &settings);
@@ -198,7 +202,8 @@ fn cargo_metadata(lockfile: &str) -> Result<Metadata, String> {
     Metadata::parse(&output).map_err(|what| format!("cargo metadata wrote what is no metadata: {what}"))
 }
 
-fn from_export(path: &str, subjects: &Subjects) -> Result<Vec<Vec<Vulnerability>>, Failure> {
+/// What applies to each subject, and the ecosystems that the export leaves out.
+fn from_export(path: &str, subjects: &Subjects) -> Result<(Vec<Vec<Vulnerability>>, BTreeSet<Ecosystem>), Failure> {
     let mut export = Export::about(&subjects.list);
     let place = files::resolve(path);
     if files::is_dir(path) {
@@ -214,7 +219,7 @@ fn from_export(path: &str, subjects: &Subjects) -> Result<Vec<Vec<Vulnerability>
     let newest = export.newest().get(..10).unwrap_or("unknown");
     log::info(format_args!("{path}: {} advisories, the newest changed on {newest}", export.records()));
     let apply = |subject| matching::join_all(subject, matching::decide(subject, export.find(subject)));
-    Ok(subjects.list.iter().map(apply).collect())
+    Ok((subjects.list.iter().map(apply).collect(), export.gaps(&subjects.list)))
 }
 
 /// Records may stand in folders of their own, as in the databases' repositories.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::Date;
 use runner_sdk::report::{Finding, Location};
 
-use crate::inventory::{Lockfile, Package, StatedLicense};
+use crate::inventory::{Ecosystem, Lockfile, Package, StatedLicense};
 use crate::license::{Policy, Verdict as LicenseVerdict};
 use crate::matching::{Subject, Subjects, Vulnerability};
 use crate::purl;
@@ -55,11 +55,13 @@ pub struct Evidence<'a> {
     pub subjects: &'a Subjects,
     /// For each subject what applies to it.
     pub vulnerabilities: Vec<Vec<Vulnerability>>,
+    /// The ecosystems about which the source of advisories holds nothing.
+    pub gaps: BTreeSet<Ecosystem>,
 }
 
 /// Judges. `today` is the date in UTC.
 pub fn judge(evidence: Evidence<'_>, settings: &Settings, policy: Option<&Policy>, today: Date) -> Verdict {
-    let Evidence { lockfiles, subjects, vulnerabilities } = evidence;
+    let Evidence { lockfiles, subjects, vulnerabilities, gaps } = evidence;
     let mut used = vec![false; settings.ignore.len()];
     let mut judged = Vec::new();
     for (subject, list) in vulnerabilities.into_iter().enumerate() {
@@ -82,6 +84,8 @@ pub fn judge(evidence: Evidence<'_>, settings: &Settings, policy: Option<&Policy
     findings.extend(licenses.findings);
     findings.extend(settings.ignore.iter().zip(&used).filter(|(_, used)| !**used).map(|(ignore, _)| unused(ignore, today)));
     findings.extend(subjects.unmatched.iter().map(|&(lockfile, package, why)| unmatched(&lockfiles[lockfile], package, why)));
+
+    findings.extend(gaps.iter().map(|&ecosystem| gap(ecosystem, &subjects.list)));
 
     let counts = Counts::of(lockfiles, settings, subjects, &judged);
     let passed = !findings.iter().any(|finding| finding.counted);
@@ -254,6 +258,16 @@ fn unused(ignore: &Ignore, today: Date) -> Finding {
     let expired = if today > ignore.expires { format!(", and it expired on {}", ignore.expires) } else { String::new() };
     let about = ignore.package.as_ref().map_or_else(String::new, |package| format!(" in {package}"));
     setting_finding("unused-ignore", format!("the ignore of {}{about} matches nothing{expired}", ignore.id), "take it out of `ignore`")
+}
+
+fn gap(ecosystem: Ecosystem, subjects: &[Subject]) -> Finding {
+    let count = subjects.iter().filter(|subject| subject.ecosystem == ecosystem).count();
+    let name = ecosystem.osv_name();
+    setting_finding(
+        "no-advisories",
+        format!("`osv.offline` holds no advisory about {name} at all, so nothing could be found for its {count} packages"),
+        "add osv.dev's export of that ecosystem to it",
+    )
 }
 
 fn unmatched(lockfile: &Lockfile, package: usize, why: &str) -> Finding {

@@ -14,7 +14,12 @@ fn audit(lockfiles: &[Lockfile], settings: Value) -> Verdict {
     let settings: Settings = serde_json::from_value(settings).unwrap();
     let policy = settings.policy().unwrap();
     let (subjects, vulnerabilities) = look_up(lockfiles);
-    judge(Evidence { lockfiles, subjects: &subjects, vulnerabilities }, &settings, policy.as_ref(), date(2026, 11, 21))
+    judge(
+        Evidence { lockfiles, subjects: &subjects, vulnerabilities, gaps: Default::default() },
+        &settings,
+        policy.as_ref(),
+        date(2026, 11, 21),
+    )
 }
 
 fn rules(verdict: &Verdict, counted: bool) -> Vec<&str> {
@@ -37,7 +42,7 @@ fn a_cargo_workspace_is_audited() {
     assert_eq!(smallvec.severity, Severity::Critical);
     assert_eq!(
         smallvec.message,
-        "smallvec 1.6.0: smallvec: insert_many writes past the end of the buffer (CVSS 9.8; also CVE-2021-25900, GHSA-43w2-9j62-hq99); \
+        "smallvec 1.6.0: insert_many writes past the end of the buffer (CVSS 9.8; also CVE-2021-25900, GHSA-43w2-9j62-hq99); \
          needed by shop → smallvec 1.6.0"
     );
     assert_eq!(smallvec.help, "upgrade smallvec to ≥ 1.6.1");
@@ -85,7 +90,12 @@ fn development_dependencies_can_be_left_out() {
     let names: Vec<&str> = subjects.list.iter().map(|subject| subject.name.as_str()).collect();
     assert_eq!(names, ["fsevents", "lodash", "minimist", "minimist", "mkdirp", "ms", "qs"]);
     let vulnerabilities = vec![Vec::new(); names.len()];
-    let verdict = judge(Evidence { lockfiles: &lockfiles, subjects: &subjects, vulnerabilities }, &settings, None, date(2026, 11, 21));
+    let verdict = judge(
+        Evidence { lockfiles: &lockfiles, subjects: &subjects, vulnerabilities, gaps: Default::default() },
+        &settings,
+        None,
+        date(2026, 11, 21),
+    );
     assert_eq!(verdict.summary, "7 packages, 0 vulnerable");
     assert!(verdict.passed);
 }
@@ -164,6 +174,22 @@ fn what_no_advisory_can_be_looked_up_for_is_said() {
     assert!(verdict.passed);
     assert_eq!(rules(&verdict, false), ["not-matched", "not-matched"]);
     assert!(verdict.summary.ends_with("2 packages that no advisory can be looked up for"), "{}", verdict.summary);
+}
+
+#[test]
+fn an_export_that_knows_nothing_of_an_ecosystem_is_said() {
+    let lockfiles = [npm(NPM_V3)];
+    let (subjects, _) = look_up(&lockfiles);
+    let evidence = Evidence {
+        lockfiles: &lockfiles,
+        vulnerabilities: vec![Vec::new(); subjects.list.len()],
+        subjects: &subjects,
+        gaps: [plugin_audit::inventory::Ecosystem::Npm].into(),
+    };
+    let verdict = judge(evidence, &Settings::default(), None, date(2026, 11, 21));
+    assert!(verdict.passed);
+    let message = &finding(&verdict, "no-advisories").message;
+    assert_eq!(message, "`osv.offline` holds no advisory about npm at all, so nothing could be found for its 9 packages");
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Process 1 of one command: shuts itself in, starts the program, and waits.
 //!
 //! When it ends, the kernel kills whatever the program left behind: `setsid` and double forks lead nowhere. It is confined exactly as
-//! the program is (the program inherits it from here), and keeps nothing open but the pipe to the warden.
+//! the program is (the program inherits it from here), and keeps nothing open but the pipe to the warden. That nobody can look into
+//! it, a copy of the warden, is inherited too (`privileges::hide_memory`).
 
 use std::{
     ffi::CString,
@@ -88,7 +89,6 @@ fn say(report: &mut File, message: &Report) {
 fn start(launch: Launch, confinement: &Confinement, report: RawFd) -> Result<Pid, SpawnError> {
     let Launch { candidates, program, arguments, environment, dir, streams } = launch;
     sys::become_streams(streams).map_err(failed_to("hand over the streams"))?;
-    privileges::hide_memory().map_err(failed_to("hide the runner's memory"))?;
     mount_processes(&confinement.covered).map_err(failed_to("mount a /proc of its own"))?;
     privileges::set_limits(&confinement.limits).map_err(failed_to("set the limits"))?;
     privileges::drop_all().map_err(failed_to("drop privileges"))?;

@@ -46,7 +46,9 @@ pub(super) fn drop_all() -> io::Result<()> {
 /// Sets the ceilings that programs inherit. None is ever raised.
 pub(super) fn set_limits(limits: &Limits) -> io::Result<()> {
     umask(Mode::from_raw_mode(0o022));
-    lower(Resource::Core, 0)?;
+    // No core dumps, which hold secrets. Not 0: a kernel that pipes them to a program of the host does not look at that, but takes 1 for
+    // "none", and a file of one byte is too small for it (core(5); `do_coredump` in fs/coredump.c).
+    lower(Resource::Core, 1)?;
     lower(Resource::Nproc, limits.processes)?;
     for (resource, ceiling) in
         [(Resource::Nofile, limits.open_files), (Resource::Fsize, limits.file_size), (Resource::As, limits.address_space)]

@@ -97,6 +97,10 @@ pub fn run(arguments: &[String]) -> bool {
         "processes" => processes(&mut attempts, rest[0].parse().unwrap()),
         "memory" => memory(&mut attempts, rest[0].parse().unwrap()),
         "devices" => devices(&mut attempts),
+        "sysv" => {
+            let key = rest[0].parse::<usize>().unwrap();
+            attempts.attempt("shared memory of the host", call(libc::SYS_shmget, [key, 1, 0, 0, 0, 0]));
+        }
         "x32" => attempts.attempt_wants("getpid by x32", libc::EPERM, call(0x4000_0000 | libc::SYS_getpid, [0; 6])),
         "i386" => i386(&mut attempts),
         "openat-stdin" => {

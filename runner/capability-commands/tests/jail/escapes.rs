@@ -31,6 +31,7 @@ pub const CASES: &[Case] = &[
     ("memory of another process", memory),
     ("unix sockets by path", unix_sockets_by_path),
     ("unix sockets by abstract name", unix_sockets_by_name),
+    ("shared memory by key", shared_memory),
     ("tcp out", tcp_out),
     ("udp and names out", udp_and_names_out),
     ("sockets of odd families", odd_sockets),
@@ -198,6 +199,20 @@ fn unix_sockets_by_name() {
     let _listener = UnixListener::bind_addr(&UnixAddr::from_abstract_name(&name).unwrap()).unwrap();
     stopped(attack(&world, world.spec(), &["abstract", &name]));
     assert_eq!(unconfined(&world, &["abstract", &name]), 1);
+}
+
+fn shared_memory() {
+    let world = World::new();
+    let key = 0x4a00_0000 | std::process::id() as i32;
+    // SAFETY: makes a segment that nobody attaches.
+    let segment = unsafe { libc::shmget(key, 4096, libc::IPC_CREAT | 0o600) };
+    assert!(segment >= 0);
+    let reached = unconfined(&world, &["sysv", &key.to_string()]);
+    let output = attack(&world, world.spec(), &["sysv", &key.to_string()]);
+    // SAFETY: removes it again.
+    unsafe { libc::shmctl(segment, libc::IPC_RMID, std::ptr::null_mut()) };
+    assert_eq!(reached, 1);
+    stopped(output);
 }
 
 fn tcp_out() {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Bind, Host, Toolchain, ToolchainError, is_native, read, system, unreadable};
+use super::{Bind, Host, Toolchain, ToolchainError, is_name, is_native, project_file, system, unreadable};
 use crate::jail::HOME;
 
 /// rustup's toolchain that is active for the project, or a cargo without rustup.
@@ -42,7 +42,7 @@ fn active_rust(host: &Host<'_>) -> Result<PathBuf, ToolchainError> {
     // The nearest folder decides, and in it a `rustup override` comes before a file.
     let in_folder = |folder: &Path| {
         let by_command = overrides.and_then(|table| text(table, folder.to_str()?)).map(|name| Ok(Wanted::Named(name)));
-        by_command.or_else(|| by_file(folder))
+        by_command.or_else(|| by_file(host, folder))
     };
     let wanted = match host.variable("RUSTUP_TOOLCHAIN") {
         Some(name) => Wanted::Named(name),
@@ -52,8 +52,9 @@ fn active_rust(host: &Host<'_>) -> Result<PathBuf, ToolchainError> {
         },
     };
     let name = match wanted {
-        Wanted::At(path) => return path.canonicalize().map_err(|error| unreadable(&path, &error)),
-        Wanted::Named(name) => name,
+        Wanted::At(path) => return Ok(path),
+        Wanted::Named(name) if is_name(&name) => name,
+        Wanted::Named(_) => return Err(ToolchainError::BadName { path: "RUSTUP_TOOLCHAIN".into() }),
     };
     let folder = rustup.join("toolchains");
     let triple = text(&settings, "default_host_triple").unwrap_or_else(|| format!("{}-unknown-linux-gnu", std::env::consts::ARCH));
@@ -68,26 +69,28 @@ enum Wanted {
 }
 
 /// What a folder's toolchain file asks for. The file without `.toml` may hold nothing but the name.
-fn by_file(folder: &Path) -> Option<Result<Wanted, ToolchainError>> {
+fn by_file(host: &Host<'_>, folder: &Path) -> Option<Result<Wanted, ToolchainError>> {
     let plain = folder.join("rust-toolchain");
-    let file = [plain.clone(), folder.join("rust-toolchain.toml")].into_iter().find(|path| path.is_file())?;
-    let text = match read(&file) {
-        Ok(text) => text,
-        Err(error) => return Some(Err(error)),
-    };
-    let name = text.trim();
-    if file == plain && !name.is_empty() && !name.contains(['\n', '[', '=']) {
-        return Some(Ok(Wanted::Named(name.to_owned())));
+    let files = [plain.clone(), folder.join("rust-toolchain.toml")];
+    let (file, text) = files.into_iter().find_map(|path| project_file(&path).map(|text| (path, text)))?;
+    let bad = || Some(Err(ToolchainError::BadName { path: file.clone() }));
+    if file == plain && is_name(text.trim()) {
+        return Some(Ok(Wanted::Named(text.trim().to_owned())));
     }
-    let table: toml::Table = match text.parse() {
-        Ok(table) => table,
-        Err(error) => return Some(Err(unreadable(&file, &error))),
-    };
+    // The parser's own words would quote the file.
+    let Ok(table) = text.parse::<toml::Table>() else { return bad() };
     let toolchain = table.get("toolchain")?.as_table()?;
     let text = |key: &str| toolchain.get(key).and_then(toml::Value::as_str);
-    // A file that names components or targets only leaves the choice to what comes after it.
-    let named = text("channel").map(|name| Wanted::Named(name.to_owned()));
-    named.or_else(|| text("path").map(|path| Wanted::At(folder.join(path)))).map(Ok)
+    match (text("channel"), text("path")) {
+        (Some(name), _) if is_name(name) => Some(Ok(Wanted::Named(name.to_owned()))),
+        (Some(_), _) => bad(),
+        (None, Some(path)) => match (folder.join(path).canonicalize(), host.directory.canonicalize()) {
+            (Ok(path), Ok(project)) if path.starts_with(&project) && path != project => Some(Ok(Wanted::At(path))),
+            _ => bad(),
+        },
+        // A file that names components or targets only leaves the choice to what comes after it.
+        (None, None) => None,
+    }
 }
 
 /// The node that the runner's PATH leads to: the system's, nvm's, fnm's, or volta's.
@@ -113,11 +116,14 @@ pub(super) fn node(host: &Host<'_>) -> Result<Toolchain, ToolchainError> {
 /// What volta's shim would start: the version that `package.json` pins, or else the user's default.
 fn volta_node(host: &Host<'_>) -> Result<PathBuf, ToolchainError> {
     let volta = host.folder("VOLTA_HOME", ".volta").ok_or(ToolchainError::NotFound { toolchain: "node", program: "node" })?;
-    let json = |path: &Path| serde_json::from_str::<serde_json::Value>(&std::fs::read_to_string(path).ok()?).ok();
+    let json = |path: &Path| serde_json::from_str::<serde_json::Value>(&project_file(path)?).ok();
     let pinned = host.above(|folder| Some(json(&folder.join("package.json"))?.pointer("/volta/node")?.as_str()?.to_owned()));
     let default = || Some(json(&volta.join("tools/user/platform.json"))?.pointer("/node/runtime")?.as_str()?.to_owned());
     let folder = volta.join("tools/image/node");
     let version = pinned.or_else(default).ok_or_else(|| ToolchainError::Shim { toolchain: "node", path: volta.join("bin/node") })?;
+    if !is_name(&version) {
+        return Err(ToolchainError::BadName { path: host.directory.join("package.json") });
+    }
     let node = folder.join(&version).join("bin/node");
     node.canonicalize().map_err(|_| ToolchainError::NotInstalled { toolchain: "node", version, folder })
 }
@@ -130,11 +136,15 @@ pub(super) fn python(host: &Host<'_>) -> Result<Toolchain, ToolchainError> {
     toolchain.env.push(("PIP_DISABLE_PIP_VERSION_CHECK".to_owned(), "1".to_owned()));
     if let Some(venv) = host.variable("VIRTUAL_ENV").map(PathBuf::from).filter(|path| path.is_absolute()) {
         let settings = venv.join("pyvenv.cfg");
-        let base = read(&settings)?.lines().find_map(|line| {
+        let text = project_file(&settings).ok_or_else(|| unreadable(&settings, &"it is missing, or no plain file"))?;
+        let base = text.lines().find_map(|line| {
             let (key, value) = line.split_once('=')?;
             (key.trim() == "home").then(|| PathBuf::from(value.trim()))
         });
         let base = base.ok_or_else(|| unreadable(&settings, &"it has no line `home = …`"))?;
+        if host.too_wide(&venv) {
+            return Err(ToolchainError::TooWide { toolchain: "python", path: venv });
+        }
         toolchain.binds.push(Bind::directory(&venv, &venv));
         toolchain.path.insert(0, venv.join("bin"));
         toolchain.env.push(("VIRTUAL_ENV".to_owned(), venv.display().to_string()));
@@ -162,7 +172,7 @@ pub(super) fn python(host: &Host<'_>) -> Result<Toolchain, ToolchainError> {
 
 /// The first installed of the versions that pyenv is told to use: by variable, by `.python-version`, or for all of the user's shells.
 fn pyenv_version(host: &Host<'_>, root: &Path) -> Result<Option<String>, ToolchainError> {
-    let file = |path: PathBuf| std::fs::read_to_string(path).ok();
+    let file = |path: PathBuf| project_file(&path);
     let wanted = host.variable("PYENV_VERSION").map(|versions| versions.replace(':', "\n"));
     let wanted = wanted.or_else(|| host.above(|folder| file(folder.join(".python-version")))).or_else(|| file(root.join("version")));
     let wanted = wanted.unwrap_or_else(|| "system".to_owned());
@@ -171,6 +181,9 @@ fn pyenv_version(host: &Host<'_>, root: &Path) -> Result<Option<String>, Toolcha
     for word in &words {
         if *word == "system" {
             return Ok(None);
+        }
+        if !is_name(word) {
+            return Err(ToolchainError::BadName { path: host.directory.join(".python-version") });
         }
         if let Some(version) = installed_python(&folder, word) {
             return Ok(Some(version));
@@ -181,7 +194,7 @@ fn pyenv_version(host: &Host<'_>, root: &Path) -> Result<Option<String>, Toolcha
 
 /// `3.12` means the newest installed 3.12.x.
 fn installed_python(folder: &Path, word: &str) -> Option<String> {
-    if folder.join(word).is_dir() && Path::new(word).components().count() == 1 {
+    if folder.join(word).is_dir() {
         return Some(word.to_owned());
     }
     let last = |name: &str| name.strip_prefix(word)?.strip_prefix('.')?.parse::<u32>().ok();
@@ -195,13 +208,16 @@ fn same_place(mut toolchain: Toolchain, host: &Host<'_>, bin: &Path, on_path: bo
     if system::shows(&real) {
         return Ok(toolchain);
     }
-    let folder = real.parent().filter(|parent| !host.too_wide(parent)).unwrap_or(&real);
-    if host.too_wide(folder) {
-        return Err(unreadable(folder, &"it holds more than a toolchain; install python in a folder of its own"));
+    // What a virtual environment names comes from a file: it must at least be a python's.
+    if !["python3", "python"].iter().any(|name| super::is_executable(&real.join(name))) {
+        return Err(ToolchainError::NotFound { toolchain: "python", program: "python3" });
     }
+    let Some(folder) = real.parent().filter(|parent| !host.too_wide(parent)) else {
+        return Err(ToolchainError::TooWide { toolchain: "python", path: real });
+    };
     toolchain.binds.push(Bind::directory(folder, folder));
     // Links that name the installation by another path than the real one must still lead to it.
-    if let Some(alias) = bin.parent().filter(|alias| real.parent() == Some(folder) && *alias != folder) {
+    if let Some(alias) = bin.parent().filter(|alias| *alias != folder) {
         toolchain.binds.push(Bind::directory(folder, alias));
     }
     if on_path {

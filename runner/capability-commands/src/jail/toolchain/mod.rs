@@ -2,6 +2,9 @@
 //!
 //! Found by looking, never by executing: `plan` calls this, and a version manager's shim is somebody's program. A toolchain shows its own
 //! folder and the system's; nothing else of the home folder, and of cargo's only the registry: credentials and configuration stay out.
+//!
+//! The threat: the project's own files (`rust-toolchain.toml`, `.python-version`, `package.json`) come from whoever wrote the commit. They may
+//! choose among what is installed, and can neither name a folder to be shown nor a file to be quoted in an error.
 
 mod languages;
 mod system;
@@ -39,6 +42,10 @@ pub enum ToolchainError {
     RustNoDefault,
     #[error("toolchain `{toolchain}`: `{}` starts another program, which cannot be told without running it; put the folder of the real one first on PATH", path.display())]
     Shim { toolchain: &'static str, path: PathBuf },
+    #[error("`{}` does not name a toolchain by a plain name or version; a path is taken only inside the project", path.display())]
+    BadName { path: PathBuf },
+    #[error("toolchain `{toolchain}`: `{}` is in a folder that holds more than the toolchain; install it in a folder of its own", path.display())]
+    TooWide { toolchain: &'static str, path: PathBuf },
     #[error("toolchain `{toolchain}`: version `{version}` is not in `{}`", folder.display())]
     NotInstalled { toolchain: &'static str, version: String, folder: PathBuf },
     #[error("`{}`: {reason}", path.display())]
@@ -49,7 +56,7 @@ pub enum ToolchainError {
 /// for, and above it); `host_env` answers for the runner's environment variables.
 ///
 /// # Errors
-/// The toolchain is unknown, not installed, or hidden behind a shim.
+/// The toolchain is unknown, not installed, hidden behind a shim, or in a folder that must not be shown.
 pub fn expand(name: &str, directory: &Path, host_env: &dyn Fn(&str) -> Option<String>) -> Result<Toolchain, ToolchainError> {
     let host = Host { directory, env: host_env };
     match name {
@@ -92,11 +99,26 @@ impl Host<'_> {
         self.directory.ancestors().find_map(look)
     }
 
-    /// True for a folder that shows more than a toolchain: the root, the home folder, or one above it.
+    /// True for a folder that shows more than a toolchain: the root and what is directly below it (`/opt`), the home folder and what is
+    /// above it, and the home folder's own hidden ones (`~/.local` holds keyrings, `~/.cargo` credentials).
     fn too_wide(&self, folder: &Path) -> bool {
-        let home = self.home().map(|home| home.canonicalize().unwrap_or(home));
-        folder.parent().is_none() || home.is_some_and(|home| home.starts_with(folder))
+        let shallow = folder.components().count() <= 2;
+        let Some(home) = self.home().map(|home| home.canonicalize().unwrap_or(home)) else { return shallow };
+        let hidden = folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        shallow || home.starts_with(folder) || (hidden && folder.parent() == Some(&home))
     }
+}
+
+/// A file of the project: a regular one of a reasonable size, since a link may lead anywhere.
+fn project_file(path: &Path) -> Option<String> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    if metadata.is_file() && metadata.len() < 1 << 20 { std::fs::read_to_string(path).ok() } else { None }
+}
+
+/// A version or a toolchain's name as it may become one folder's name, and be shown.
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'+');
+    (1..=100).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(plain)
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -108,10 +130,6 @@ fn is_executable(path: &Path) -> bool {
 fn is_native(path: &Path) -> bool {
     let mut magic = [0; 4];
     std::fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut magic)).is_ok() && magic == *b"\x7fELF"
-}
-
-fn read(path: &Path) -> Result<String, ToolchainError> {
-    std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))
 }
 
 fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> ToolchainError {

@@ -71,6 +71,11 @@ impl Format {
     }
 }
 
+/// Whether [`read`] can use the `package.json` beside this lockfile.
+pub fn wants_manifest(path: &str, bytes: &[u8]) -> bool {
+    Format::of(path) == Some(Format::Npm) && npm::is_version_1(bytes)
+}
+
 /// Reads the lockfile at `path` (relative to the workspace) from its bytes. `manifest` is the `package.json` beside it, if
 /// there is one: npm's first format does not say which packages the project itself asks for.
 pub fn read(path: &str, bytes: &[u8], manifest: Option<&str>) -> Result<Lockfile, LockfileError> {
@@ -127,6 +132,15 @@ mod tests {
         assert_eq!(Format::of("a/b/Cargo.lock"), Some(Format::Cargo));
         assert_eq!(Format::of("yarn.lock"), Some(Format::Unsupported("Yarn")));
         assert_eq!(Format::of("package.json"), None);
+    }
+
+    #[test]
+    fn only_npms_first_format_wants_the_manifest() {
+        assert!(wants_manifest("package-lock.json", br#"{ "lockfileVersion": 1 }"#));
+        assert!(wants_manifest("npm-shrinkwrap.json", b"{}"));
+        assert!(!wants_manifest("package-lock.json", br#"{ "lockfileVersion": 3, "packages": {} }"#));
+        assert!(!wants_manifest("package-lock.json", b"["));
+        assert!(!wants_manifest("Cargo.lock", b"{}"));
     }
 
     #[test]

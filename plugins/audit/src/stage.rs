@@ -1,6 +1,8 @@
 //! The thin shell: files, requests, programs and the clock, in the order in which the pure steps ask for them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +12,7 @@ use runner_sdk::report::Finding;
 use runner_sdk::{Context, Failure, Outcome, Stage, commands, files, http, log, progress, report};
 use serde_json::Value;
 
-use crate::cargo_metadata::Metadata;
+use crate::cargo_metadata;
 use crate::inventory::{Ecosystem, Lockfile, Package};
 use crate::matching::{self, Subjects, Vulnerability};
 use crate::osv_api::{self, Reply, Transport, TransportError};
@@ -97,10 +99,7 @@ fn read_lockfiles(settings: &Settings) -> Result<Vec<Lockfile>, Failure> {
     for (done, path) in chosen.iter().enumerate() {
         progress::update(done as u64, chosen.len() as u64, format_args!("reading {path}"));
         let bytes = files::read(path)?;
-        // Only npm's first format needs it; a folder without one is fine.
-        let manifest = path.rsplit_once('/').map_or_else(|| "package.json".to_owned(), |(folder, _)| format!("{folder}/package.json"));
-        let manifest = if path.ends_with(".json") { files::read_optional(&manifest)? } else { None };
-        let manifest = manifest.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let manifest = if lockfile::wants_manifest(path, &bytes) { beside(path)? } else { None };
         match lockfile::read(path, &bytes, manifest.as_deref()) {
             Ok(lockfile) => {
                 log::info(format_args!("{path}: {} packages", lockfile.packages.iter().filter(|package| package.is_third_party()).count()));
@@ -119,6 +118,19 @@ fn read_lockfiles(settings: &Settings) -> Result<Vec<Lockfile>, Failure> {
     }
 }
 
+/// The `package.json` beside a lockfile, if there is one that may be read: it only makes the paths to packages exact.
+fn beside(lockfile: &str) -> Result<Option<String>, Failure> {
+    let path = lockfile.rsplit_once('/').map_or_else(|| "package.json".to_owned(), |(folder, _)| format!("{folder}/package.json"));
+    match files::read_optional(&path) {
+        Ok(bytes) => Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.denial().is_some() => {
+            log::info(format_args!("{path} is not granted: {lockfile} alone does not say which packages the project asks for itself"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The files to choose from. Lockfiles that are all named outright need no search, and so no grant to list the workspace.
 fn candidates(lockfiles: Option<&[String]>) -> Result<Vec<String>, Failure> {
     let mut paths = Vec::new();
@@ -128,11 +140,21 @@ fn candidates(lockfiles: Option<&[String]>) -> Result<Vec<String>, Failure> {
     }
     for path in lockfiles.into_iter().flatten().filter(|glob| !search::is_glob(glob)) {
         let path = path.strip_prefix("./").unwrap_or(path);
-        if !paths.iter().any(|known| known == path) && files::resolve(path).is_file() {
+        if !paths.iter().any(|known| known == path) && look(path)?.is_some_and(|found| found.is_file()) {
             paths.push(path.to_owned());
         }
     }
     Ok(paths)
+}
+
+/// What is at a path, if anything is. A path that is not granted is a denial, not an absence.
+fn look(path: &str) -> Result<Option<Metadata>, Failure> {
+    let place = files::resolve(path);
+    match std::fs::metadata(&place) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(files::Error { operation: "open", path: place, source }.into()),
+    }
 }
 
 /// Collects all files below a folder as paths relative to the workspace. Links are not followed. With globs of the user's own,
@@ -164,7 +186,7 @@ fn refused(path: &Path, source: std::io::Error) -> Failure {
 /// Adds to the crates what only cargo knows, where it is needed and can be had.
 fn complete_crates(context: &Context, settings: &Settings, lockfiles: &mut [Lockfile]) -> Result<(), Failure> {
     if let Some(path) = &settings.cargo_metadata {
-        let metadata = Metadata::parse(&files::read(path)?).map_err(|what| {
+        let metadata = cargo_metadata::Metadata::parse(&files::read(path)?).map_err(|what| {
             Failure::misconfigured(format_args!("`cargo-metadata`: {path} is no output of `cargo metadata --format-version 1`: {what}"))
         })?;
         lockfiles.iter_mut().filter(|lockfile| lockfile.ecosystem == Ecosystem::CratesIo).for_each(|lockfile| metadata.complete(lockfile));
@@ -179,7 +201,7 @@ fn complete_crates(context: &Context, settings: &Settings, lockfiles: &mut [Lock
             ));
             continue;
         }
-        match cargo_metadata(&lockfile.path) {
+        match run_cargo(&lockfile.path) {
             Ok(metadata) => metadata.complete(lockfile),
             Err(what) => log::warn(format_args!("{}: the licences of its crates are not known: {what}", lockfile.path)),
         }
@@ -187,7 +209,7 @@ fn complete_crates(context: &Context, settings: &Settings, lockfiles: &mut [Lock
     Ok(())
 }
 
-fn cargo_metadata(lockfile: &str) -> Result<Metadata, String> {
+fn run_cargo(lockfile: &str) -> Result<cargo_metadata::Metadata, String> {
     let folder = lockfile.rsplit_once('/').map_or(".", |(folder, _)| folder);
     let command = Command::new("cargo")
         .args(["metadata", "--format-version", "1", "--offline", "--locked"])
@@ -199,15 +221,17 @@ fn cargo_metadata(lockfile: &str) -> Result<Metadata, String> {
         return Err(format!("{command}: {exit}"));
     }
     let output = exit.stdout.ok_or("cargo metadata wrote nothing")?.read().map_err(|error| error.to_string())?;
-    Metadata::parse(&output).map_err(|what| format!("cargo metadata wrote what is no metadata: {what}"))
+    cargo_metadata::Metadata::parse(&output).map_err(|what| format!("cargo metadata wrote what is no metadata: {what}"))
 }
 
 /// What applies to each subject, and the ecosystems that the export leaves out.
 fn from_export(path: &str, subjects: &Subjects) -> Result<(Vec<Vec<Vulnerability>>, BTreeSet<Ecosystem>), Failure> {
     let mut export = Export::about(&subjects.list);
-    let place = files::resolve(path);
-    if files::is_dir(path) {
-        add_folder(&mut export, &place, path)?;
+    let Some(found) = look(path)? else {
+        return Err(Failure::misconfigured(format_args!("`osv.offline`: there is no {path} in the workspace")));
+    };
+    if found.is_dir() {
+        add_folder(&mut export, &files::resolve(path), path)?;
     } else if path.ends_with(".zip") {
         export.add_zip(path, files::open(path)?).map_err(Failure::Errored)?;
     } else {

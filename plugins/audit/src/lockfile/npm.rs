@@ -81,6 +81,16 @@ impl<'a> Source<'a> {
     }
 }
 
+/// Whether a lockfile is of version 1. What cannot be read is of none.
+pub fn is_version_1(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Version {
+        lockfile_version: Option<u64>,
+    }
+    serde_json::from_slice::<Version>(bytes).is_ok_and(|file| file.lockfile_version.unwrap_or(1) == 1)
+}
+
 /// Reads the text of a lockfile; `manifest` is the text of the `package.json` beside it.
 pub fn read(path: &str, text: &str, manifest: Option<&str>) -> Result<Lockfile, LockfileError> {
     let source = Source { path, text };

@@ -1,1 +1,10 @@
-//! End-to-end tests of the runner
+//! What the end-to-end tests share: a folder with a pipeline in it, the runner started on it, and what it printed.
+//!
+//! The tests themselves are `tests/main.rs` and `tests/cases/`, one test binary of the package `cli` (only there does cargo say where
+//! the binary is).
+
+mod guests;
+mod run;
+
+pub use guests::guest;
+pub use run::{Finished, Project, Running, confined};

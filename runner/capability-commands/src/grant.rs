@@ -29,7 +29,10 @@ pub struct CommandsGrant {
 }
 
 /// How the grant is read.
-pub struct Schema;
+pub struct Schema {
+    /// Take `in = "process"` for `in = "host"`.
+    pub unconfined: bool,
+}
 
 impl GrantSchema for Schema {
     fn name(&self) -> &'static str {
@@ -57,14 +60,17 @@ impl GrantSchema for Schema {
         reader.require("programs");
         let programs = programs(&mut reader);
         let names = toolchain_names(&mut reader);
-        if let Some(Spanned { value: Place::Host, span }) = &place {
+        let overruled = self.unconfined && place.as_ref().is_some_and(|p| p.value == Place::Process);
+        if let Some(Spanned { value, span }) = &place
+            && (*value == Place::Host || overruled)
+        {
             if !context.trusted_plugin {
                 reader.diagnostics.push(
                     Diagnostic::error("untrusted-host-command", span.clone(), "only bundled and local plugins may run commands on the host")
                         .hint("use in = \"process\""),
                 );
             }
-            if let Some(name) = names.first() {
+            if let Some(name) = names.first().filter(|_| !overruled) {
                 reader.diagnostics.push(
                     Diagnostic::error("toolchain-on-host", name.span.clone(), "commands on the host use the host's own PATH")
                         .hint("remove `toolchain`, or use in = \"process\""),
@@ -72,14 +78,15 @@ impl GrantSchema for Schema {
             }
         }
         let toolchains = match &place {
-            Some(place) if place.value == Place::Process => expand(names, context, reader.diagnostics),
+            Some(place) if place.value == Place::Process && !overruled => expand(names, context, reader.diagnostics),
             _ => Vec::new(),
         };
         reader.finish();
         if diagnostics.len() > before {
             return None;
         }
-        Some(Arc::new(CommandsGrant { place: place?.value, programs, toolchains }))
+        let place = if overruled { Place::Host } else { place?.value };
+        Some(Arc::new(CommandsGrant { place, programs, toolchains }))
     }
 }
 

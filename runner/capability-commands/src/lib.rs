@@ -38,18 +38,26 @@ pub struct Handle(u32);
 /// The capability.
 pub struct Commands {
     warden: PathBuf,
+    unconfined: bool,
 }
 
 impl Commands {
     /// `warden` is the runner's own executable, which is started again as process 1 of every jail.
     pub fn new(warden: PathBuf) -> Self {
-        Commands { warden }
+        Commands { warden, unconfined: false }
+    }
+
+    /// Runs what is granted `in = "process"` on the host instead, for machines that can't confine. The user's choice, never the file's.
+    #[must_use]
+    pub fn unconfined(mut self, unconfined: bool) -> Self {
+        self.unconfined = unconfined;
+        self
     }
 }
 
 impl Capability for Commands {
     fn schema(&self) -> Arc<dyn GrantSchema> {
-        Arc::new(grant::Schema)
+        Arc::new(grant::Schema { unconfined: self.unconfined })
     }
 
     fn link(&self, linker: &mut Linker<StageState>) -> wasmtime::Result<()> {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -35,7 +36,12 @@ impl LazyFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let file = match &mut self.open {
             Some(file) => file,
-            None => self.open.insert(File::options().create(true).append(true).open(&self.path)?),
+            None => {
+                if let Some(folder) = self.path.parent() {
+                    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+                }
+                self.open.insert(File::options().create(true).append(true).open(&self.path)?)
+            }
         };
         file.write_all(bytes)
     }

@@ -69,15 +69,9 @@ impl Scratch {
         Ok(&self.path)
     }
 
-    /// Removes the folder with all that is in it, if it was ever made.
-    ///
-    /// # Errors
-    /// If something in it can't be removed.
-    pub fn remove(&self) -> io::Result<()> {
-        match self.made.get() {
-            Some(()) => std::fs::remove_dir_all(&self.path),
-            None => Ok(()),
-        }
+    /// Whether anybody asked for it, so that there is something to remove.
+    pub fn made(&self) -> bool {
+        self.made.get().is_some()
     }
 }
 

@@ -1,1 +1,101 @@
-fn main() {}
+//! The binary `runner`: reads the command line, hands it to one command, and turns how that ended into an exit code.
+//!
+//! Two of its own processes are this same executable: the first process of every jail, and the compiler of plugins. They are told
+//! by their first argument, before anything else happens (a jail's first process must have no threads).
+
+mod args;
+mod attempt;
+mod commands;
+mod drive;
+mod error;
+mod git;
+mod load;
+mod results;
+mod style;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use error::{CliError, Ending};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        Some(first) if first == capability_commands::jail::WARDEN_ARGUMENT => capability_commands::jail::warden_main(),
+        Some(first) if first == host::COMPILE_ARGUMENT => return ExitCode::from(host::compile_main(arguments)),
+        _ => {}
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // help and version are asked for; everything else is a slip
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let _ = error.print();
+            return ExitCode::from(if asked { 0 } else { Ending::Usage.code() });
+        }
+    };
+    let ending = match run(&cli) {
+        Ok(ending) => ending,
+        Err(error) => {
+            complain(&cli, &error);
+            error.ending()
+        }
+    };
+    ExitCode::from(ending.code())
+}
+
+fn run(cli: &Cli) -> Result<Ending, CliError> {
+    if let Some(directory) = &cli.global.directory {
+        std::env::set_current_dir(directory)
+            .map_err(|e| CliError::usage(format!("{}: {e}", directory.display()), "-C wants a folder that exists"))?;
+    }
+    let mut out = std::io::stdout().lock();
+    let printed = |result: std::io::Result<()>| match result {
+        // a reader that has seen enough is no failure
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(CliError::from(anyhow::Error::from(e))),
+        _ => Ok(Ending::Ok),
+    };
+    match &cli.command {
+        Command::Exec(args) => {
+            drop(out);
+            commands::exec::run(args, &cli.global)
+        }
+        Command::Check(args) => commands::check::run(args, &cli.global, &mut out),
+        Command::Plan(args) => commands::plan::run(args, &cli.global, &mut out),
+        Command::Inspect(args) => commands::inspect::run(args, &cli.global, &mut out),
+        Command::Doctor => commands::doctor::run(&cli.global, &mut out),
+        Command::Completions { shell } => printed(commands::completions::completions(*shell, &mut out)),
+        Command::Man => printed(commands::completions::man(&mut out)),
+    }
+}
+
+/// Errors go to stderr; with `--format json` as one object, so that a program sees them too.
+fn complain(cli: &Cli, error: &CliError) {
+    let mut err = std::io::stderr().lock();
+    if let CliError::Environment(cause) = error
+        && let Some(io) = cause.downcast_ref::<std::io::Error>()
+        && io.kind() == std::io::ErrorKind::BrokenPipe
+    {
+        return;
+    }
+    let style = style::Style::new(load::color(&cli.global, &std::io::stderr()));
+    let _ = match error {
+        CliError::Invalid { rendered } => {
+            let count = rendered.lines().filter(|line| plain(line).starts_with("error")).count();
+            let mistakes = if count == 1 { "1 mistake".to_owned() } else { format!("{count} mistakes") };
+            write!(err, "{rendered}").and_then(|()| writeln!(err, "{}: {mistakes}; nothing was run", style.bad("invalid pipeline")))
+        }
+        CliError::Usage { message, hint } => writeln!(err, "{}: {message}", style.bad("error"))
+            .and_then(|()| hint.as_ref().map_or(Ok(()), |hint| writeln!(err, "  {} {hint}", style.note("help:")))),
+        CliError::Environment(cause) => writeln!(err, "{}: {cause:#}", style.bad("error")),
+    };
+}
+
+/// A line without escape sequences.
+fn plain(line: &str) -> &str {
+    line.trim_start_matches(|c: char| c == '\u{1b}' || c == '[' || c == ';' || c.is_ascii_digit()).trim_start_matches('m')
+}

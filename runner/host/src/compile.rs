@@ -68,7 +68,7 @@ pub async fn compile(exe: &Path, wasm: &[u8], target: &Path, limit: Duration) ->
 }
 
 /// The compiling process: the component on stdin, the code to the path in `arguments`. Exit code 1: the component is at fault.
-pub fn compile_main(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> i32 {
+pub fn compile_main(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> u8 {
     let _ = rustix::process::setrlimit(
         rustix::process::Resource::As,
         rustix::process::Rlimit { current: Some(ADDRESS_SPACE), maximum: Some(ADDRESS_SPACE) },
@@ -89,7 +89,7 @@ pub fn compile_main(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> 
     }
 }
 
-fn complain(code: i32, what: &str) -> i32 {
+fn complain(code: u8, what: &str) -> u8 {
     let _ = writeln!(std::io::stderr(), "{what}");
     code
 }

@@ -14,7 +14,7 @@ mod stage;
 mod store;
 mod wasi;
 
-pub use compile::{CompileError, compile_main};
+pub use compile::{ARGUMENT as COMPILE_ARGUMENT, CompileError, compile_main};
 pub use engine::CONFIGURATION;
 pub use plugin::{Found, PluginFile, PluginFiles, SECTION};
 pub use run::{Attempt, Finished, Host, HostError, Options, Stop};

@@ -1,0 +1,149 @@
+//! What can be typed: the command line as clap sees it, for parsing, completions and the man page alike.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Run CI/CD pipelines whose stages are sandboxed WebAssembly components
+#[derive(Debug, Parser)]
+#[command(name = "runner", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 all passed · 1 a stage failed · 2 usage · 3 invalid pipeline · 5 a denied effect failed the run · \
+    7 timed out · 70 a bug in runner · 130/143 interrupted")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Work as if started in DIR
+    #[arg(short = 'C', long, value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// Say less: failures and the verdict only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more: every line that stages print
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// When to use colour (NO_COLOR and CLICOLOR_FORCE are honoured)
+    #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
+    pub color: Color,
+    /// How to report: `auto` is a live view on a terminal and plain lines elsewhere
+    #[arg(long, value_enum, default_value_t = Format::Auto, global = true, env = "PIPELINE_FORMAT", value_name = "FORMAT")]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Auto,
+    Plain,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a pipeline
+    Exec(Exec),
+    /// Find the mistakes in a pipeline file without running anything
+    Check(Check),
+    /// Show order, authority, limits and expansions of every stage without running anything
+    Plan(Planned),
+    /// Show what a plugin says of itself: settings, requests, imports
+    Inspect(Inspect),
+    /// Look at this machine: what works here, and how to mend what does not
+    Doctor,
+    /// Print completions for a shell
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
+}
+
+/// Which pipeline, and with which values.
+#[derive(Debug, Clone, Args)]
+pub struct Source {
+    /// The pipeline file
+    #[arg(default_value = "pipeline.toml", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Set an input of the pipeline
+    #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = pair)]
+    pub inputs: Vec<(String, String)>,
+    /// Run `in = "process"` commands on the host, unconfined: for machines without user namespaces
+    #[arg(long, env = "PIPELINE_UNCONFINED", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
+    pub unconfined: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    #[command(flatten)]
+    pub source: Source,
+    /// Stages at once [default: one per processor, 2 at least]
+    #[arg(short, long, value_name = "N", env = "PIPELINE_JOBS")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Run only these stages; their needs count as met
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Leave these stages out
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub skip: Vec<String>,
+    /// Stop at the first failure
+    #[arg(long, overrides_with = "keep_going")]
+    pub fail_fast: bool,
+    /// Go on with what does not need a failed stage [default]
+    #[arg(long)]
+    pub keep_going: bool,
+    /// Write a JUnit report
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Seconds that stages have to end after an interrupt
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub grace: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub source: Source,
+    /// List every code that a mistake can have
+    #[arg(long)]
+    pub codes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Planned {
+    #[command(flatten)]
+    pub source: Source,
+}
+
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// A bundled plugin's name, or a path to a .wasm file; without it: a list of the bundled ones
+    pub plugin: Option<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not of the form NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,138 @@
+//! `doctor`: what works on this machine, found out by trying, and how to mend what does not.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use capability_commands::jail::{self, toolchain};
+use serde_json::json;
+
+use crate::args::{Format, Global};
+use crate::error::{CliError, Ending};
+use crate::load;
+use crate::style::Style;
+
+enum Level {
+    Good,
+    /// Something optional is missing.
+    Missing,
+    Bad,
+}
+
+struct Finding {
+    level: Level,
+    what: &'static str,
+    text: String,
+    mend: Option<String>,
+}
+
+pub fn run(global: &Global, out: &mut dyn Write) -> Result<Ending, CliError> {
+    let findings = [confinement(), code_store(), files(), toolchain("rust"), toolchain("node"), toolchain("python")];
+    let bad = findings.iter().any(|f| matches!(f.level, Level::Bad));
+    let write = |out: &mut dyn Write| -> io::Result<()> {
+        if global.format == Format::Json {
+            let list: Vec<_> = findings.iter().map(as_json).collect();
+            return writeln!(out, "{}", json!(list));
+        }
+        let style = Style::new(load::color(global, &io::stdout()));
+        for finding in &findings {
+            let mark = match finding.level {
+                Level::Good => style.good("ok     "),
+                Level::Missing => style.faint("missing"),
+                Level::Bad => style.bad("BAD    "),
+            };
+            writeln!(out, "{mark}  {:<16} {}", finding.what, finding.text)?;
+            if let Some(mend) = &finding.mend {
+                writeln!(out, "         {:<16} {} {mend}", "", style.note("help:"))?;
+            }
+        }
+        Ok(())
+    };
+    write(out).map_err(anyhow::Error::from)?;
+    Ok(if bad { Ending::Failed } else { Ending::Ok })
+}
+
+fn as_json(finding: &Finding) -> serde_json::Value {
+    let level = match finding.level {
+        Level::Good => "ok",
+        Level::Missing => "missing",
+        Level::Bad => "bad",
+    };
+    json!({ "check": finding.what, "level": level, "text": finding.text, "help": finding.mend })
+}
+
+fn confinement() -> Finding {
+    let what = "confinement";
+    match jail::probe() {
+        Ok(support) => {
+            let landlock = match support.landlock_abi {
+                Some(abi) => format!("Landlock ABI {abi} behind it"),
+                None => "no Landlock behind it (the kernel has none)".to_owned(),
+            };
+            let text = format!("commands in = \"process\" are confined in {:.1} ms; {landlock}", support.took.as_secs_f64() * 1e3);
+            Finding { level: Level::Good, what, text, mend: None }
+        }
+        Err(unsupported) => Finding {
+            level: Level::Bad,
+            what,
+            text: format!("commands in = \"process\" can't run here (cannot {})", unsupported.refused),
+            mend: Some(format!("{}; or run with --unconfined", unsupported.reason.remedy())),
+        },
+    }
+}
+
+/// Where compiled plugins are kept: `$XDG_CACHE_HOME/runner`, or `~/.cache/runner`.
+pub fn cache_folder() -> Result<PathBuf, CliError> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .map(|cache| cache.join("runner"))
+        .ok_or_else(|| CliError::usage("there is no folder for compiled plugins", "set HOME or XDG_CACHE_HOME to an absolute path"))
+}
+
+fn code_store() -> Finding {
+    let what = "compiled plugins";
+    let opened = cache_folder().map_err(|e| e.to_string()).and_then(|folder| {
+        let folder = folder.join("compiled");
+        host::CodeStore::open(&folder, &load::exe()).map(|_| folder).map_err(|e| e.to_string())
+    });
+    match opened {
+        Ok(folder) => Finding { level: Level::Good, what, text: format!("kept in {}, owner-only", folder.display()), mend: None },
+        Err(text) => {
+            let mend = Some("make the folder yours and writable, or set XDG_CACHE_HOME".to_owned());
+            Finding { level: Level::Bad, what, text, mend }
+        }
+    }
+}
+
+/// The kernel call that keeps a path below a folder; without it no file is opened for a stage.
+fn files() -> Finding {
+    use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+    let what = "files";
+    let here = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let opened = here.and_then(|root| openat2(root, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::BENEATH));
+    match opened {
+        Ok(_) => Finding { level: Level::Good, what, text: "paths are kept inside the workspace by the kernel (openat2)".into(), mend: None },
+        Err(error) => Finding {
+            level: Level::Bad,
+            what,
+            text: format!("openat2 does not work here: {error}"),
+            mend: Some("Linux 5.6 or newer is needed, and a container's seccomp profile that allows openat2".into()),
+        },
+    }
+}
+
+fn toolchain(name: &'static str) -> Finding {
+    let what = match name {
+        "rust" => "toolchain rust",
+        "node" => "toolchain node",
+        _ => "toolchain python",
+    };
+    match toolchain::expand(name, Path::new("."), &|variable| std::env::var(variable).ok()) {
+        Ok(found) => {
+            let folders: Vec<String> = found.path.iter().map(|path| path.display().to_string()).collect();
+            let text = if folders.is_empty() { "from the system's folders".to_owned() } else { folders.join(", ") };
+            Finding { level: Level::Good, what, text, mend: None }
+        }
+        Err(error) => Finding { level: Level::Missing, what, text: error.to_string(), mend: None },
+    }
+}

@@ -1,0 +1,8 @@
+//! One command, one file.
+
+pub mod check;
+pub mod completions;
+pub mod doctor;
+pub mod exec;
+pub mod inspect;
+pub mod plan;

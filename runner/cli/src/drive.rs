@@ -1,0 +1,208 @@
+//! The one loop of a run: it asks the schedule what to do, does it, and reports back. It decides nothing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use event::{Event, EventSink, FailureKind, Kind, Outcome, PlannedStage, Verdict};
+use host::Stop;
+use pipeline::diagnostic::Diagnostic;
+use pipeline::plan::{Plan, StageIndex};
+use schedule::{Action, ConditionResult, Graph, Input, Options, Schedule, Signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::attempt::{Attempts, Left};
+use crate::results::{Results, Settled};
+
+/// What a run is made of.
+pub struct Drive {
+    pub plan: Arc<Plan>,
+    pub run: String,
+    pub options: Options,
+    pub attempts: Arc<Attempts>,
+    pub sink: Arc<dyn EventSink>,
+    /// SIGINT, SIGTERM and SIGHUP as they come.
+    pub signals: mpsc::UnboundedReceiver<Signal>,
+}
+
+/// An attempt that is over.
+struct Over {
+    stage: StageIndex,
+    attempt: u32,
+    left: Left,
+}
+
+impl Drive {
+    /// Runs everything to its end.
+    pub async fn run(mut self) -> Verdict {
+        let began = Instant::now();
+        let plan = self.plan.clone();
+        self.emit(Kind::RunStarted {
+            schema: event::SCHEMA,
+            runner: env!("CARGO_PKG_VERSION").to_owned(),
+            run: self.run.clone(),
+            pipeline: plan.name.clone(),
+            file: plan.file.display().to_string(),
+            jobs: self.options.jobs.get(),
+            stages: planned(&plan),
+        });
+        let (told, mut over) = mpsc::unbounded_channel::<Over>();
+        let mut schedule = Schedule::new(Graph::of(&plan), self.options.clone());
+        let mut results = Results::new(plan.stages.len());
+        let mut stops: Vec<Option<watch::Sender<Stop>>> = (0..plan.stages.len()).map(|_| None).collect();
+        let mut left: Vec<Option<Left>> = (0..plan.stages.len()).map(|_| None).collect();
+        let mut inputs = vec![Input::Start];
+        loop {
+            while let Some(input) = inputs.pop() {
+                for action in schedule.handle(input, began.elapsed()) {
+                    match action {
+                        Action::Evaluate { stage } => {
+                            let result = evaluate(&plan, stage, &results);
+                            inputs.push(Input::Condition { stage, result });
+                        }
+                        Action::Start { stage, attempt } => {
+                            if let Some(input) = self.start(stage, attempt, &results, &mut stops, &told) {
+                                inputs.push(input);
+                            }
+                        }
+                        Action::Stop { stage, hard, .. } => {
+                            if let Some(stop) = &stops[stage] {
+                                stop.send_replace(if hard { Stop::Hard } else { Stop::Soft });
+                            }
+                        }
+                        Action::Retry { stage, attempt, outcome, delay } => self.emit(Kind::StageRetrying {
+                            stage: plan.stages[stage].id.clone(),
+                            attempt,
+                            outcome,
+                            delay: delay.as_nanos() as u64,
+                        }),
+                        Action::Settle { stage, attempt, outcome, took } => {
+                            let left = left[stage].take().unwrap_or_default();
+                            let settled = self.settle(stage, attempt, outcome, took, left);
+                            results.settle(stage, settled);
+                        }
+                        Action::Stopping(reason) => self.emit(Kind::Stopping { reason: reason.to_string() }),
+                        Action::Done(verdict) => {
+                            self.emit(Kind::RunFinished { verdict, nanos: began.elapsed().as_nanos() as u64 });
+                            return verdict;
+                        }
+                    }
+                }
+            }
+            let wake = schedule.wake_at();
+            tokio::select! {
+                Some(ended) = over.recv() => {
+                    let Over { stage, attempt, left: mut what } = ended;
+                    stops[stage] = None;
+                    let outcome = std::mem::replace(&mut what.outcome, Outcome::Cancelled { message: String::new() });
+                    left[stage] = Some(what);
+                    inputs.push(Input::Finished { stage, attempt, outcome });
+                }
+                Some(signal) = self.signals.recv() => inputs.push(Input::Signal(signal)),
+                () = until(began, wake) => inputs.push(Input::Tick),
+            }
+        }
+    }
+
+    /// Starts an attempt; answers at once where it can't even be bound.
+    fn start(
+        &self,
+        stage: StageIndex,
+        attempt: u32,
+        results: &Results,
+        stops: &mut [Option<watch::Sender<Stop>>],
+        told: &mpsc::UnboundedSender<Over>,
+    ) -> Option<Input> {
+        let planned = &self.plan.stages[stage];
+        let bound = match planned.bind(results) {
+            Ok(bound) => bound,
+            Err(mistakes) => {
+                let outcome = failed(FailureKind::Misconfigured, self.mistakes(&mistakes));
+                return Some(Input::Finished { stage, attempt, outcome });
+            }
+        };
+        let mut consumed = Vec::new();
+        for consume in &planned.consumes {
+            match results.artifact(consume.stage, &consume.artifact) {
+                Some(artifact) => {
+                    consumed.push((format!("{}.{}", self.plan.stages[consume.stage].id, consume.artifact), artifact.clone()));
+                }
+                None => {
+                    let from = &self.plan.stages[consume.stage].id;
+                    let message = format!("`{from}` left no artifact `{}`", consume.artifact);
+                    return Some(Input::Finished { stage, attempt, outcome: failed(FailureKind::Host, message) });
+                }
+            }
+        }
+        self.emit(Kind::StageStarted {
+            stage: planned.id.clone(),
+            attempt,
+            plugin: planned.plugin.uses.clone(),
+            digest: planned.plugin.digest.clone(),
+        });
+        let (stop, stopped) = watch::channel(Stop::No);
+        stops[stage] = Some(stop);
+        let (attempts, told) = (self.attempts.clone(), told.clone());
+        tokio::spawn(async move {
+            let left = attempts.run(stage, attempt, bound, consumed, stopped).await;
+            // nobody listens any more only when the run is over
+            let _ = told.send(Over { stage, attempt, left });
+        });
+        None
+    }
+
+    fn settle(&self, stage: StageIndex, attempt: u32, outcome: Outcome, took: Duration, left: Left) -> Settled {
+        // the outputs of a stage that failed are dropped; its artifacts are kept as their `on` says
+        let outputs = if outcome.passed() { left.outputs } else { Vec::new() };
+        self.emit(Kind::StageFinished {
+            stage: self.plan.stages[stage].id.clone(),
+            attempt,
+            outcome: outcome.clone(),
+            nanos: took.as_nanos() as u64,
+            outputs: outputs.clone(),
+            artifacts: left.artifacts.clone(),
+            log: left.log,
+        });
+        Settled { outcome, outputs, artifacts: left.artifacts }
+    }
+
+    fn mistakes(&self, mistakes: &[Diagnostic]) -> String {
+        let file = self.plan.file.display().to_string();
+        pipeline::diagnostic::render(mistakes, &file, &self.plan.text, false).trim_end().to_owned()
+    }
+
+    fn emit(&self, kind: Kind) {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+        self.sink.emit(&Event { at, kind });
+    }
+}
+
+fn planned(plan: &Plan) -> Vec<PlannedStage> {
+    let id = |index: &StageIndex| plan.stages[*index].id.clone();
+    plan.stages
+        .iter()
+        .map(|stage| PlannedStage {
+            id: stage.id.clone(),
+            uses: stage.plugin.uses.clone(),
+            needs: stage.needs.iter().chain(&stage.needs_any).map(id).collect(),
+        })
+        .collect()
+}
+
+fn evaluate(plan: &Plan, stage: StageIndex, results: &Results) -> ConditionResult {
+    match plan.stages[stage].when.as_ref().map(|condition| condition.evaluate(results)) {
+        None | Some(Ok(true)) => ConditionResult::True,
+        Some(Ok(false)) => ConditionResult::False,
+        Some(Err(error)) => ConditionResult::Error(error),
+    }
+}
+
+fn failed(kind: FailureKind, message: String) -> Outcome {
+    Outcome::Failed { kind, message, soft: false, denial: None }
+}
+
+async fn until(began: Instant, wake: Option<Duration>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until((began + wake).into()).await,
+        None => std::future::pending().await,
+    }
+}

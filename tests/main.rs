@@ -1,0 +1,9 @@
+//! The end-to-end tests: the built runner, on real projects, seen from outside.
+
+mod cases {
+    mod command_line;
+    mod quickstart;
+}
+
+/// The runner under test.
+const RUNNER: &str = env!("CARGO_BIN_EXE_runner");

@@ -65,18 +65,23 @@ pub fn tell(stage: &Stage, outcome: &Outcome) -> String {
     [told, attempts, denied].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
-/// How one attempt ended.
+/// How one attempt ended, in one line. What else its message says is in [`block`].
 pub fn tell_attempt(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Passed { summary } => summary.clone(),
+        Outcome::Passed { summary } => first_line(summary).to_owned(),
         Outcome::Failed { kind, message, soft, .. } => {
             let soft = if *soft { " (soft)" } else { "" };
+            let message = first_line(message);
             if message.is_empty() { format!("{}{soft}", kind_word(*kind)) } else { format!("{}{soft}: {message}", kind_word(*kind)) }
         }
         Outcome::Skipped { why } => format!("skipped: {}", reason(why)),
         Outcome::Blocked { why } => format!("blocked: {}", reason(why)),
-        Outcome::Cancelled { message } => format!("cancelled: {message}"),
+        Outcome::Cancelled { message } => format!("cancelled: {}", first_line(message)),
     }
+}
+
+fn first_line(text: &str) -> &str {
+    text.trim_start().lines().next().unwrap_or_default()
 }
 
 fn reason(why: &Blocked) -> String {
@@ -121,6 +126,10 @@ pub fn severity(severity: Severity) -> (Role, &'static str) {
 /// show.
 pub fn block(stage: &Stage, log_lines: usize) -> Vec<Line> {
     let mut lines = Vec::new();
+    if let Some(Outcome::Failed { message, .. }) = stage.outcome() {
+        // Such as a drawing of the place in the pipeline file: as it is.
+        lines.extend(message.trim().lines().skip(1).map(|text| Line::of(Role::Text, text).whole()));
+    }
     if let Some(results) = &stage.results {
         for test in &results.failing_tests {
             failing_test(test, &mut lines);

@@ -190,8 +190,11 @@ impl Suite {
         match &self.outcome {
             None => End::Error("unfinished".to_owned(), "the run ended before the stage did".to_owned()),
             Some(Outcome::Passed { .. }) => End::Passed,
-            Some(outcome @ Outcome::Failed { kind, denial, soft, .. }) => {
+            Some(outcome @ Outcome::Failed { kind, message, denial, soft }) => {
                 let mut text = detail::tell_attempt(outcome);
+                for line in message.trim().lines().skip(1) {
+                    text += &format!("\n{line}");
+                }
                 if let Some(denial) = denial {
                     text += &format!("\n{} {}: {}", denial.effect, denial.subject, denial.reason);
                     if let Some(remedy) = &denial.remedy {

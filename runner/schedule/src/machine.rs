@@ -20,6 +20,9 @@ use crate::graph::{Graph, Selection};
 use crate::retry;
 use crate::rules::{self, Decision, Reason, Standing};
 
+/// The driver never sleeps longer: clocks overflow with absurd time-outs, and a tick too many does no harm.
+const LONGEST_SLEEP: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How to run, as the command line says.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -177,6 +180,8 @@ pub struct Schedule {
     signals: u32,
     verdict: Verdict,
     done: bool,
+    /// Of the last input.
+    now: Duration,
     actions: Vec<Action>,
 }
 
@@ -201,6 +206,7 @@ impl Schedule {
             signals: 0,
             verdict: Verdict::Passed,
             done: false,
+            now: Duration::ZERO,
             actions: Vec::new(),
             graph,
             options,
@@ -213,6 +219,7 @@ impl Schedule {
 
     /// Takes an input and says what to do about it, in order. `now` is the time since the run began and never goes back.
     pub fn handle(&mut self, input: Input, now: Duration) -> Vec<Action> {
+        self.now = now;
         match input {
             Input::Start => self.start(now),
             Input::Finished { stage, attempt, outcome } => self.finished(stage, attempt, outcome, now),
@@ -235,7 +242,7 @@ impl Schedule {
     pub fn wake_at(&mut self) -> Option<Duration> {
         while let Some(Reverse((at, timer))) = self.timers.peek() {
             if self.is_live(timer) {
-                return Some(*at);
+                return Some((*at).min(self.now.saturating_add(LONGEST_SLEEP)));
             }
             self.timers.pop();
         }

@@ -42,6 +42,16 @@ fn colour_ascii_quiet_and_verbose() {
     insta::assert_snapshot!("verbose_80", screen(&script::whole(), Options { verbosity: Verbosity::Verbose, ..options(80) }, 58));
 }
 
+#[test]
+fn a_message_of_several_lines_keeps_them() {
+    let message = "`tags` must be a list\n --> pipeline.toml:12:8\n  |\n12| tags = 3\n  |        ^ a number\n";
+    let events =
+        [script::started(&["image"]), script::ended(1.0, "image", 1, 0.0, script::failed(event::FailureKind::Misconfigured, message))];
+    let wanted = "✗ image    0.0ms  misconfigured: `tags` must be a list\n     --> pipeline.toml:12:8\n      |\n    12| tags = 3\n      |        ^ a number\n";
+    let shown = screen(&events, options(80), 1);
+    assert!(shown.contains(wanted), "{shown}");
+}
+
 /// A terminal of fixed size that understands what `paint` writes, and nothing else.
 struct Emulator {
     columns: usize,

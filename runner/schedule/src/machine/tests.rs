@@ -394,6 +394,19 @@ fn an_exclusive_stage_runs_alone() {
     assert_eq!(run.pass("format", 2.0), "settle format#1 passed 1s, start b#1, start c#1");
 }
 
+#[test]
+fn absurd_time_outs_neither_overflow_nor_fire() {
+    let eternal = Node { timeout: Some(Duration::MAX), retries: fixed(1, u64::MAX), ..node("a", &[]) };
+    let mut run = Run::with(vec![eternal], Some(Duration::MAX), options(1, false));
+    run.start();
+    let year = 365.0 * 86_400.0;
+    assert_eq!(run.wake(), Some(year));
+    assert_eq!(run.tick(year), "");
+    assert_eq!(run.wake(), Some(2.0 * year));
+    assert!(run.fail("a", year).starts_with("retry a#1"));
+    assert_eq!(run.wake(), Some(2.0 * year));
+}
+
 /// 100,000 stages in layers of 1,000 with four needs each, with everything a stage can have.
 #[test]
 #[allow(clippy::print_stdout)]

@@ -1,1 +1,185 @@
-//! What happened in a run, as data; and the sink that takes it
+//! What happened in a run, as data, and the sink that takes it.
+//!
+//! Everything that a person or a program learns about a run is one of these events: the terminal, plain logs, NDJSON and JUnit
+//! are readers of the same stream (`report`), and so will the journal be. The crate is pure: no clock, no file, no printing.
+//! A field is added freely; a field that changes its meaning raises [`SCHEMA`].
+
+mod finding;
+mod stage;
+
+pub use finding::{Finding, Location, Severity, TestCase, TestStatus};
+pub use stage::{Artifact, Blocked, DenialRecord, FailureKind, Outcome, StageRef, Verdict};
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the event stream, first thing in the NDJSON report.
+pub const SCHEMA: u32 = 1;
+
+/// An event and when it happened, in nanoseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    pub at: u64,
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// A stage as the plan has it, for those who draw the run before it happens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PlannedStage {
+    pub id: StageRef,
+    pub uses: String,
+    pub needs: Vec<StageRef>,
+}
+
+/// Where a piece of a stage's log came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// The component's own stdout, stderr and log messages.
+    Stage,
+    /// A command that the stage started, by its number.
+    Command(u32),
+    /// What the runner itself has to say in the stage's log: a retry, a limit, a denial.
+    Runner,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Kind {
+    RunStarted {
+        schema: u32,
+        runner: String,
+        run: String,
+        pipeline: String,
+        file: String,
+        jobs: usize,
+        stages: Vec<PlannedStage>,
+    },
+    /// A plugin is being compiled because it was not in the store; stages that use it wait.
+    Compiling {
+        plugin: String,
+        digest: String,
+    },
+    StageStarted {
+        stage: StageRef,
+        attempt: u32,
+        plugin: String,
+        digest: String,
+    },
+    /// A piece of the log: whole lines where they came as lines, never cut inside a UTF-8 sequence that was whole.
+    Output {
+        stage: StageRef,
+        stream: Stream,
+        #[serde(with = "text")]
+        bytes: Arc<[u8]>,
+    },
+    Progress {
+        stage: StageRef,
+        done: u64,
+        total: u64,
+        message: String,
+    },
+    Findings {
+        stage: StageRef,
+        findings: Vec<Finding>,
+    },
+    Tests {
+        stage: StageRef,
+        tests: Vec<TestCase>,
+    },
+    Measured {
+        stage: StageRef,
+        name: String,
+        value: f64,
+        unit: String,
+    },
+    CommandStarted {
+        stage: StageRef,
+        command: u32,
+        line: String,
+        place: String,
+    },
+    CommandEnded {
+        stage: StageRef,
+        command: u32,
+        result: String,
+        nanos: u64,
+    },
+    /// An effect was refused. The same denial is what the guest was told.
+    Denied {
+        stage: StageRef,
+        denial: DenialRecord,
+    },
+    /// The attempt ended; another follows after `delay` nanoseconds.
+    StageRetrying {
+        stage: StageRef,
+        attempt: u32,
+        outcome: Outcome,
+        delay: u64,
+    },
+    StageFinished {
+        stage: StageRef,
+        attempt: u32,
+        outcome: Outcome,
+        /// From the first attempt's start.
+        nanos: u64,
+        outputs: Vec<(String, String)>,
+        artifacts: Vec<Artifact>,
+        /// The whole log, as a path.
+        log: String,
+    },
+    /// The run was asked to stop: a signal, the run's timeout, fail-fast.
+    Stopping {
+        reason: String,
+    },
+    /// Something the user should know that belongs to no stage.
+    Warning {
+        message: String,
+    },
+    RunFinished {
+        verdict: Verdict,
+        nanos: u64,
+    },
+}
+
+/// Takes events. A sink never fails: one that cannot write says so once on its own and stops writing, the run goes on.
+pub trait EventSink: Send + Sync {
+    fn emit(&self, event: &Event);
+}
+
+/// Passes every event on to several sinks, in order.
+#[derive(Default)]
+pub struct Fanout(pub Vec<Box<dyn EventSink>>);
+
+impl EventSink for Fanout {
+    fn emit(&self, event: &Event) {
+        for sink in &self.0 {
+            sink.emit(event);
+        }
+    }
+}
+
+/// Forgets everything; for tests and for `plan`.
+pub struct Discard;
+
+impl EventSink for Discard {
+    fn emit(&self, _: &Event) {}
+}
+
+/// Log bytes in JSON are text, with U+FFFD for what is not UTF-8; the log file keeps the bytes.
+mod text {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &Arc<[u8]>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&String::from_utf8_lossy(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<[u8]>, D::Error> {
+        Ok(Arc::from(String::deserialize(from)?.into_bytes()))
+    }
+}

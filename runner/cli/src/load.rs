@@ -32,8 +32,8 @@ pub fn exe() -> PathBuf {
 /// The capabilities that exist. A new one is one line here.
 pub fn registry(unconfined: bool) -> Registry {
     Registry::default()
-        .with(capability_files::Files::new())
-        .with(capability_http::Http::new())
+        .with(capability_files::Files)
+        .with(capability_http::Http::default())
         .with(capability_commands::Commands::new(exe()).unconfined(unconfined))
 }
 

@@ -46,6 +46,8 @@ struct Link {
     warden: OwnedFd,
     /// True once the warden has ended and was reaped.
     buried: watch::Receiver<bool>,
+    /// True once nothing more will be heard from the warden.
+    over: watch::Sender<bool>,
     state: Mutex<State>,
     /// How many commands there are, from the request to the last process's end.
     commands: watch::Sender<usize>,
@@ -141,8 +143,8 @@ impl Jail {
     }
 
     /// Sends SIGTERM to everything inside, waits up to `grace` for it to end, kills what is left, and returns when no process is left.
-    /// Dropping the future kills at once.
-    pub async fn end(self, grace: Duration) {
+    /// From then on every other call answers [`JailError::Gone`]. If the future is dropped, dropping the jail does the rest.
+    pub async fn end(&self, grace: Duration) {
         if self.link.send(&Request::TerminateAll, Vec::new()).is_ok() {
             let mut commands = self.link.commands.subscribe();
             let _ = tokio::time::timeout(grace, commands.wait_for(|count| *count == 0)).await;
@@ -151,15 +153,17 @@ impl Jail {
         self.gone().await;
     }
 
-    /// Kills everything inside at once.
+    /// Kills everything inside, and does not wait for it.
     pub fn kill(&self) {
         self.link.kill();
     }
 
-    /// Waits until no process is left.
+    /// Waits until no process of the jail is left, for whatever reason.
     pub async fn gone(&self) {
         // A process 1 ends after the last process of its namespace has.
         let _ = self.link.buried.clone().wait_for(|buried| *buried).await;
+        // And its last words have been read.
+        let _ = self.link.over.subscribe().wait_for(|over| *over).await;
     }
 }
 
@@ -270,6 +274,7 @@ impl Link {
             exit.send_replace(Some(ExitStatus::Signal(libc::SIGKILL)));
         }
         self.commands.send_replace(0);
+        self.over.send_replace(true);
     }
 }
 
@@ -336,7 +341,14 @@ async fn raise(spec: JailSpec) -> Result<Jail, JailError> {
     };
 
     let (requests, outgoing) = mpsc::unbounded_channel();
-    let link = Arc::new(Link { requests, warden, buried, state: Mutex::default(), commands: watch::channel(0).0 });
+    let link = Arc::new(Link {
+        requests,
+        warden,
+        buried,
+        over: watch::Sender::new(false),
+        state: Mutex::default(),
+        commands: watch::Sender::new(0),
+    });
     let ours = Arc::new(ours);
     tokio::spawn(write(ours.clone(), outgoing));
     tokio::spawn(read(ours, incoming, link.clone()));
@@ -353,12 +365,20 @@ async fn write(socket: Arc<UnixStream>, mut outgoing: mpsc::UnboundedReceiver<Ou
     }
 }
 
-/// Ends with the warden.
+/// Ends with the warden, or with the runtime: whichever way, nobody is left waiting.
 async fn read(socket: Arc<UnixStream>, mut incoming: Incoming, link: Arc<Link>) {
-    let why = loop {
+    struct Farewell(Arc<Link>, Option<String>);
+    impl Drop for Farewell {
+        fn drop(&mut self) {
+            self.0.give_up(self.1.take());
+        }
+    }
+
+    let mut farewell = Farewell(link, None);
+    farewell.1 = loop {
         match receive(&socket, &mut incoming).await {
             Ok(Some((reply, descriptors))) => {
-                if let Err(why) = link.take_in(reply, descriptors) {
+                if let Err(why) = farewell.0.take_in(reply, descriptors) {
                     break Some(why);
                 }
             }
@@ -366,7 +386,6 @@ async fn read(socket: Arc<UnixStream>, mut incoming: Incoming, link: Arc<Link>) 
             Err(error) => break Some(error.to_string()),
         }
     };
-    link.give_up(why);
 }
 
 /// The next frame; none at the end. A warden that is killed with unread requests resets the socket, which is an end like any other.

@@ -33,6 +33,7 @@ pub const CASES: &[Case] = &[
     ("names of background processes", names),
     ("ceilings", ceilings),
     ("a thread that ends does not take the jail along", threads),
+    ("a runtime that ends takes its jails along", runtimes),
     ("kill -9 of the runner leaves nothing", runner_killed),
 ];
 
@@ -315,6 +316,17 @@ fn ending() {
     assert_eq!(world.runtime.block_on(polite.wait()), ExitStatus::Code(0));
     assert_eq!(world.runtime.block_on(stubborn.wait()), ExitStatus::Signal(libc::SIGKILL));
 
+    // Nothing can be done with it any more.
+    let again = world.runtime.block_on(jail.spawn(command("true", &[])));
+    assert!(matches!(again, Err(JailError::Gone(None))), "{again:?}");
+    assert!(matches!(world.runtime.block_on(jail.connect(80)), Err(JailError::Gone(_))));
+
+    let jail = world.runtime.block_on(Jail::start(world.spec())).unwrap();
+    let process = world.runtime.block_on(jail.spawn(command("sleep", &[&marker]))).unwrap();
+    jail.kill();
+    world.runtime.block_on(jail.gone());
+    assert_eq!((processes_with(&marker).len(), process.try_wait()), (0, Some(ExitStatus::Signal(libc::SIGKILL))));
+
     // With nobody to wait for it takes no grace.
     let jail = world.runtime.block_on(Jail::start(world.spec())).unwrap();
     let began = Instant::now();
@@ -404,6 +416,22 @@ fn ceilings() {
         }
         assert!(run(jail, "true", &[]).await.status.success());
     });
+}
+
+/// A runtime that goes away takes its jails along, and leaves nobody waiting.
+fn runtimes() {
+    let world = World::new();
+    let marker = marker(6);
+    let other = World::new();
+    let (jail, process) = other.runtime.block_on(async {
+        let jail = Jail::start(world.spec()).await.unwrap();
+        let process = jail.spawn(command("sleep", &[&marker])).await.unwrap();
+        (jail, process)
+    });
+    until("it sleeps", || processes_with(&marker).len() == 1);
+    drop(other);
+    world.runtime.block_on(jail.gone());
+    assert_eq!((processes_with(&marker).len(), process.try_wait()), (0, Some(ExitStatus::Signal(libc::SIGKILL))));
 }
 
 fn threads() {

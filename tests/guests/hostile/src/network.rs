@@ -1,0 +1,44 @@
+//! Attempts on the network.
+
+use runner_sdk::http;
+
+use crate::bindings::wasi::http::outgoing_handler::{OutgoingRequest, handle};
+use crate::bindings::wasi::http::types::{ErrorCode, Fields, Scheme};
+use crate::bindings::wasi::sockets::instance_network::instance_network;
+use crate::bindings::wasi::sockets::ip_name_lookup::resolve_addresses;
+use crate::result::{Attempted, refused};
+
+/// The status and the body.
+pub fn http(url: String, method: Option<String>, headers: Vec<(String, String)>, redirects: u32) -> Result<String, http::Error> {
+    let mut request = http::Request::new(method.unwrap_or_else(|| "GET".to_owned()), url).redirects(redirects);
+    for (name, value) in headers {
+        request = request.header(name, value.into_bytes());
+    }
+    let response = request.send()?;
+    Ok(format!("{} {}", response.status(), response.text()?))
+}
+
+pub fn wasi_http(scheme: &str, authority: &str, path: &str) -> Attempted {
+    let request = OutgoingRequest::new(Fields::new());
+    let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
+    let set = request.set_scheme(Some(&scheme)).and_then(|()| request.set_authority(Some(authority)));
+    if set.and_then(|()| request.set_path_with_query(Some(path))).is_err() {
+        return Attempted::Error("the request can't be made".to_owned());
+    }
+    let answer = handle(request, None).and_then(|future| {
+        future.subscribe().block();
+        future.get().and_then(Result::ok).unwrap_or(Err(ErrorCode::InternalError(None)))
+    });
+    match answer {
+        Ok(response) => Attempted::Ok(response.status().to_string()),
+        Err(code @ (ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited)) => refused(format_args!("{code:?}")),
+        Err(code) => Attempted::Error(format!("{code:?}")),
+    }
+}
+
+pub fn lookup(name: &str) -> Attempted {
+    match resolve_addresses(&instance_network(), name) {
+        Ok(_) => Attempted::Ok(String::new()),
+        Err(code) => refused(code.name()),
+    }
+}

@@ -59,6 +59,6 @@ mod tests {
     fn what_is_not_there_is_named() {
         assert!(captured(json!({ "json": "/nothing" })).unwrap_err().starts_with("nothing at JSON /nothing, body: {"));
         assert_eq!(captured(json!({ "header": "etag" })), Err("no header etag".into()));
-        assert!(captured(json!({ "pattern": "session=(.*)" })).unwrap_err().starts_with("/session=(.*)/ matches nothing in"));
+        assert!(captured(json!({ "pattern": "cookie=(.*)" })).unwrap_err().starts_with("/cookie=(.*)/ matches nothing in"));
     }
 }

@@ -1,1 +1,38 @@
-//! What a stage sees of the checkout, and what it leaves behind
+//! What a stage sees of the checkout, and what it leaves behind.
+//!
+//! - [`State`] is the runner's own folder, `.runner` beside the pipeline file: runs, their locks, blobs. [`Run`] is one run's part of it.
+//! - [`prepare`] makes the folder that a stage works in: the checkout itself, or a private copy of it with the artifacts that the stage
+//!   consumes. A stage's writes are gone with its copy, so that no stage changes what another runs.
+//! - [`BlobStore`] keeps artifacts by content: [`BlobStore::collect`] takes files out of a stage's folder, [`BlobStore::restore`] puts
+//!   them into another's. What is read is verified.
+//!
+//! Stages are not trusted: by the time the runner looks at a folder that a stage wrote to, it may be full of symbolic links. Everything
+//! here opens paths from a directory descriptor, beneath it and through no link.
+//!
+//! All functions block; none prints. Deliberately absent: who sees which part of the folder (`capability-files`, `capability-commands`),
+//! when stages run (`schedule`; `workspace = "shared"` runs alone), caches.
+
+mod artifact;
+mod beneath;
+mod blob;
+mod copy;
+mod error;
+mod listing;
+mod pattern;
+mod prepare;
+mod remove;
+mod restore;
+mod state;
+mod tracked;
+
+pub use artifact::{ArtifactLimits, Collect, Entry, MANIFEST_FORMAT, Manifest};
+pub use blob::{BlobStore, Digest};
+pub use copy::Copied;
+pub use error::WorkspaceError;
+pub use prepare::{Consumed, Mode, Request, StageWorkspace, prepare};
+pub use remove::remove_tree;
+pub use restore::Restored;
+pub use state::{AttemptFolders, Run, STATE_FOLDER, State};
+
+#[cfg(test)]
+mod tests;

@@ -347,7 +347,3 @@ async fn within<T>(limits: &Limits, phase: Option<Duration>, late: Failure, futu
         Some(deadline) => tokio::time::timeout_at(deadline, future).await.map_err(|_| late),
     }
 }
-
-#[cfg(test)]
-#[path = "backend_tests.rs"]
-mod tests;

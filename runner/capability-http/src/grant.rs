@@ -41,9 +41,11 @@ pub struct Rule {
 /// As it stands in a pipeline file.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{ url = {}, methods = {}", toml_string(&self.url.to_string()), toml_strings(&self.methods))?;
+        write!(f, "{{ url = \"{}\", methods = ", self.url)?;
+        write_strings(f, &self.methods)?;
         if let Some(query) = &self.query {
-            write!(f, ", query = {}", toml_strings(query))?;
+            f.write_str(", query = ")?;
+            write_strings(f, query)?;
         }
         if self.private {
             f.write_str(", private = true")?;
@@ -52,10 +54,18 @@ impl fmt::Display for Rule {
     }
 }
 
-/// An array for the pipeline file, where `${` begins a reference.
-fn toml_strings(texts: &[String]) -> String {
-    let texts: Vec<String> = texts.iter().map(|text| toml_string(&text.replace("${", "$${"))).collect();
-    format!("[{}]", texts.join(", "))
+/// An array of strings; `${` begins a reference in the pipeline file.
+fn write_strings(f: &mut fmt::Formatter<'_>, texts: &[String]) -> fmt::Result {
+    for (i, text) in texts.iter().enumerate() {
+        f.write_str(if i == 0 { "[" } else { ", " })?;
+        // nearly all are plain, and a denial should cost little
+        if text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+            write!(f, "\"{text}\"")?;
+        } else {
+            f.write_str(&toml_string(&text.replace("${", "$${")))?;
+        }
+    }
+    f.write_str(if texts.is_empty() { "[]" } else { "]" })
 }
 
 impl Rule {

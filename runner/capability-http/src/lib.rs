@@ -36,6 +36,8 @@ pub mod policy;
 mod redirect;
 mod room;
 pub mod target;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

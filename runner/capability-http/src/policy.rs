@@ -5,6 +5,7 @@
 //! the second time it is asked. So names are looked up once, here between the two halves of the decision, each address is judged by what it
 //! leads to, and [`HttpPolicy::destination`] gives the backend the addresses that passed and no others. Deliberately absent: any I/O.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use capability::{Decision, Denial, Policy};
@@ -32,6 +33,8 @@ pub fn is_host_header(name: &str) -> bool {
 pub struct HttpPolicy {
     stage: String,
     rules: Vec<Rule>,
+    /// Each rule as it is written, for remedies.
+    written: Vec<String>,
 }
 
 /// Where an allowed request is to connect.
@@ -69,7 +72,8 @@ impl Scope {
 impl HttpPolicy {
     /// Without a grant, nothing is allowed.
     pub fn new(stage: &str, grant: Option<&HttpGrant>) -> HttpPolicy {
-        HttpPolicy { stage: stage.to_owned(), rules: grant.map(|grant| grant.rules.clone()).unwrap_or_default() }
+        let rules = grant.map(|grant| grant.rules.clone()).unwrap_or_default();
+        HttpPolicy { stage: stage.to_owned(), written: rules.iter().map(Rule::to_string).collect(), rules }
     }
 
     /// Where an allowed request connects: a part of what `decide` saw, never more.
@@ -148,18 +152,22 @@ impl HttpPolicy {
 
     /// The grant as it would have to be: all its rules, so that the lines replace those in the file.
     fn remedy(&self, denial: Denial, replaced: Option<&Rule>, new: &Rule) -> Denial {
-        let mut rules: Vec<String> = Vec::new();
-        let mut note = "";
-        if self.rules.len() <= SHOWN_RULES {
-            rules.extend(self.rules.iter().filter(|rule| replaced != Some(*rule)).map(Rule::to_string));
-        } else {
-            note = "# with the other rules\n";
+        if self.rules.len() > SHOWN_RULES {
+            return denial.remedy(&self.stage, format!("# with the other rules\nhttp = [{new}]"));
         }
-        rules.push(new.to_string());
-        let lines = match &rules[..] {
-            [one] => format!("{note}http = [{one}]"),
-            many => format!("http = [\n  {},\n]", many.join(",\n  ")),
-        };
+        let kept = || self.rules.iter().zip(&self.written).filter(|(rule, _)| replaced != Some(*rule)).map(|(_, written)| written);
+        if kept().next().is_none() {
+            return denial.remedy(&self.stage, format!("http = [{new}]"));
+        }
+        let mut lines = String::with_capacity(96 * (self.rules.len() + 1));
+        lines.push_str("http = [\n");
+        for written in kept() {
+            lines.push_str("  ");
+            lines.push_str(written);
+            lines.push_str(",\n");
+        }
+        // writing into a String never fails
+        let _ = write!(lines, "  {new},\n]");
         denial.remedy(&self.stage, lines)
     }
 }

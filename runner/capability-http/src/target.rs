@@ -311,6 +311,7 @@ mod tests {
         let long = format!("https://api.example/{}", "a".repeat(20_000));
         // each of these bytes becomes three
         let swollen = format!("https://api.example/{}", "*".repeat(8_000));
+        #[allow(clippy::type_complexity)]
         let cases: &[(&str, fn(&BadUrl) -> bool)] = &[
             ("", |e| matches!(e, BadUrl::Syntax(_))),
             ("/v1/x", |e| matches!(e, BadUrl::Syntax(_))),

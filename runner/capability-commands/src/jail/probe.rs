@@ -138,17 +138,16 @@ fn try_empty(warden: &Path) -> io::Result<Result<(), SetupError>> {
 
 /// Is the machine to blame for a failed set-up, or the jail that was asked for?
 pub(super) fn explain(error: SetupError) -> JailError {
-    match error.step {
-        Step::UserNamespace | Step::MapUser | Step::Namespaces | Step::Loopback | Step::Proc | Step::Pivot | Step::Seccomp => {
-            JailError::Unsupported(Unsupported { reason: blame(&error, &Machine), refused: error.to_string() })
-        }
+    let machine = match error.step {
+        Step::UserNamespace | Step::MapUser | Step::Namespaces | Step::Loopback | Step::Proc | Step::Pivot | Step::Seccomp => true,
         // The first mount of all: what refuses this refuses any.
-        Step::Mount
-            if error.path.as_deref() == Some(Path::new("/")) && matches!(error.errno, libc::EPERM | libc::EACCES | libc::ENOSYS) =>
-        {
-            JailError::Unsupported(Unsupported { reason: blame(&error, &Machine), refused: error.to_string() })
-        }
-        _ => JailError::Setup(error),
+        Step::Mount => error.path.as_deref() == Some(Path::new("/")) && matches!(error.errno, libc::EPERM | libc::EACCES),
+        _ => false,
+    };
+    if machine || error.errno == libc::ENOSYS {
+        Unsupported { reason: blame(&error, &Machine), refused: error.to_string() }.into()
+    } else {
+        error.into()
     }
 }
 

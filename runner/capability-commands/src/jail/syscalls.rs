@@ -3,6 +3,8 @@
 //! A list of what is refused, not of what is allowed: programs of every language run here, and an allow-list breaks them with every new libc.
 //! Refused calls fail with EPERM, as without the privilege; `clone3` fails with ENOSYS, because its flags lie in memory where a filter
 //! cannot look, and C libraries then use `clone`. Calls through another architecture's table kill the process.
+//!
+//! What this costs: debuggers, `strace` and LeakSanitizer (which traces itself: set `ASAN_OPTIONS=detect_leaks=0`) do not work inside.
 
 use std::{collections::BTreeMap, io};
 

@@ -12,8 +12,13 @@ use crate::{
     world::{World, run},
 };
 
-pub const CASES: &[Case] =
-    &[("cargo builds, tests and lints", cargo), ("node runs", node), ("python runs", python), ("a c compiler compiles", cc)];
+pub const CASES: &[Case] = &[
+    ("cargo builds, tests and lints", cargo),
+    ("cargo uses what was fetched before", cargo_with_dependency),
+    ("node runs", node),
+    ("python runs", python),
+    ("a c compiler compiles", cc),
+];
 
 /// The world's jail with a toolchain, unless this machine has none.
 fn with_toolchain(world: &World, name: &str) -> Option<JailSpec> {
@@ -66,6 +71,33 @@ fn cargo() {
         assert!(!output.status.success());
     });
     assert!(work.join("target/debug/tiny").is_file());
+}
+
+/// With a crate that this test itself depends on, so that it is there wherever the test is built from a registry.
+fn cargo_with_dependency() {
+    let world = World::new();
+    let Some(spec) = with_toolchain(&world, "rust") else { return };
+    let registry = spec.binds.iter().find(|bind| bind.inside.ends_with(".cargo/registry"));
+    let sources = registry.into_iter().flat_map(|bind| fs::read_dir(bind.host.join("src")).into_iter().flatten().flatten());
+    let crates = sources.flat_map(|source| fs::read_dir(source.path()).into_iter().flatten().flatten());
+    let names = crates.filter_map(|unpacked| unpacked.file_name().into_string().ok());
+    let Some(version) = names.filter_map(|name| Some(name.strip_prefix("cfg-if-")?.to_owned())).max() else {
+        return println!("passed over: no cfg-if was ever fetched on this machine");
+    };
+    let work = world.workspace();
+    fs::create_dir(work.join("src")).unwrap();
+    let manifest =
+        format!("[package]\nname = \"user\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\ncfg-if = \"={version}\"\n");
+    fs::write(work.join("Cargo.toml"), manifest).unwrap();
+    fs::write(
+        work.join("src/main.rs"),
+        "fn main() { cfg_if::cfg_if! { if #[cfg(unix)] { println!(\"unix\") } else { println!(\"other\") } } }\n",
+    )
+    .unwrap();
+    world.with(spec, async |jail| {
+        let output = run(jail, "cargo", &["run", "--quiet"]).await;
+        assert_eq!(output.stdout, "unix\n", "{output:?}");
+    });
 }
 
 fn node() {

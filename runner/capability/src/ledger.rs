@@ -93,8 +93,13 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryVerdict {
     /// Allowed; whether the reply has been recorded.
-    Granted { class: Class, replied: bool },
-    Denied { code: String },
+    Granted {
+        class: Class,
+        replied: bool,
+    },
+    Denied {
+        code: String,
+    },
 }
 
 /// How much crossed.

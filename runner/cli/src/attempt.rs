@@ -139,10 +139,8 @@ impl Attempts {
         let mut protected = self.protected.clone();
         protected.push(HIDDEN.to_owned());
         blocking(move || {
-            let consumed: Vec<Consumed<'_>> =
-                consumed.iter().map(|(name, artifact)| Consumed { name, digest: &artifact.digest }).collect();
-            let request =
-                Request { mode, checkout: &checkout, folder: &folder, consumed: &consumed, store: &store, protected: &protected };
+            let consumed: Vec<Consumed<'_>> = consumed.iter().map(|(name, artifact)| Consumed { name, digest: &artifact.digest }).collect();
+            let request = Request { mode, checkout: &checkout, folder: &folder, consumed: &consumed, store: &store, protected: &protected };
             workspace::prepare(&request).map(Some)
         })
         .await

@@ -20,7 +20,6 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     pub registry: Registry,
     pub plugins: Arc<PluginFiles>,
-    pub git: git::Head,
 }
 
 /// The runner's own executable, for the processes that are the runner once more.
@@ -40,8 +39,8 @@ pub fn registry(unconfined: bool) -> Registry {
 /// Reads and plans a pipeline. `complete`: inputs without a value are mistakes.
 pub fn load(source: &Source, global: &Global, run: &str, complete: bool) -> Result<Loaded, CliError> {
     let file = pipeline_file(&source.file)?;
-    let bytes = std::fs::read(&file)
-        .map_err(|e| CliError::usage(format!("{}: {e}", file.display()), "make the file readable, or name another"))?;
+    let bytes =
+        std::fs::read(&file).map_err(|e| CliError::usage(format!("{}: {e}", file.display()), "make the file readable, or name another"))?;
     let text = pipeline::raw::decode(bytes).map_err(|mistake| invalid(&[mistake], &file, "", global))?;
     let root = match file.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
@@ -51,7 +50,7 @@ pub fn load(source: &Source, global: &Global, run: &str, complete: bool) -> Resu
     let registry = registry(source.unconfined);
     let plugins = Arc::new(PluginFiles::new(bundled::PLUGINS.iter().copied(), &root));
     let git = git::head(&root);
-    let facts = Facts { run: run.to_owned(), git_branch: git.branch.clone(), git_sha: git.sha.clone() };
+    let facts = Facts { run: run.to_owned(), git_branch: git.branch, git_sha: git.sha };
     let request = PlanRequest {
         file: &file,
         root: &root,
@@ -64,7 +63,7 @@ pub fn load(source: &Source, global: &Global, run: &str, complete: bool) -> Resu
         host_env: |name| std::env::var(name).ok(),
     };
     match pipeline::build::plan(&request) {
-        Ok((plan, warnings)) => Ok(Loaded { plan, warnings, registry, plugins, git }),
+        Ok((plan, warnings)) => Ok(Loaded { plan, warnings, registry, plugins }),
         Err(mistakes) => Err(invalid(&mistakes, &file, &text, global)),
     }
 }

@@ -38,12 +38,14 @@ fn main() -> ExitCode {
             return ExitCode::from(if asked { 0 } else { Ending::Usage.code() });
         }
     };
-    let ending = match run(&cli) {
-        Ok(ending) => ending,
-        Err(error) => {
+    // a panic has said what and where on stderr by the time it arrives here
+    let ending = match std::panic::catch_unwind(|| run(&cli)) {
+        Ok(Ok(ending)) => ending,
+        Ok(Err(error)) => {
             complain(&cli, &error);
             error.ending()
         }
+        Err(_) => Ending::Bug,
     };
     ExitCode::from(ending.code())
 }

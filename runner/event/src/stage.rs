@@ -87,13 +87,26 @@ pub enum Blocked {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Outcome {
-    Passed { summary: String },
-    Failed { kind: FailureKind, message: String, soft: bool, denial: Option<DenialRecord> },
+    Passed {
+        summary: String,
+    },
+    Failed {
+        kind: FailureKind,
+        message: String,
+        soft: bool,
+        denial: Option<DenialRecord>,
+    },
     /// Skipped by its own `when`, by `run-on` or by selection: a need on it is met where DESIGN's rules say so.
-    Skipped { why: Blocked },
+    Skipped {
+        why: Blocked,
+    },
     /// A need was not met.
-    Blocked { why: Blocked },
-    Cancelled { message: String },
+    Blocked {
+        why: Blocked,
+    },
+    Cancelled {
+        message: String,
+    },
 }
 
 impl Outcome {

@@ -52,10 +52,8 @@ pub async fn compile(exe: &Path, wasm: &[u8], target: &Path, limit: Duration) ->
         drop(stdin);
         child.wait_with_output().await
     };
-    let output = tokio::time::timeout(limit, work)
-        .await
-        .map_err(|_| CompileError::Timeout(limit))?
-        .map_err(|e| system("waiting for it", e))?;
+    let output =
+        tokio::time::timeout(limit, work).await.map_err(|_| CompileError::Timeout(limit))?.map_err(|e| system("waiting for it", e))?;
     if output.status.success() {
         return Ok(());
     }

@@ -14,12 +14,13 @@ pub const CONFIGURATION: &str = "wasmtime-48/1";
 const TICK: Duration = Duration::from_millis(5);
 /// Linear memory of a pooled stage: the default limit.
 const POOLED_MEMORY: u64 = 256 << 20;
-/// Stages in the pool at once.
-const POOLED_STAGES: u32 = 1_000;
+/// Slots in the pool at the most. Every slot costs system calls when the pool is made, and address space.
+const MOST_POOLED: u32 = 1_000;
 
 pub struct Engines {
     pub pooled: Engine,
     pub on_demand: Engine,
+    at_once: usize,
 }
 
 /// Settings that shape the code. Deterministic where WebAssembly leaves a choice.
@@ -44,14 +45,15 @@ pub fn compiler() -> Result<Engine> {
 }
 
 impl Engines {
-    /// Both engines, and the thread that ticks them. The thread ends with the engines.
-    pub fn new() -> Result<Self> {
+    /// Both engines, and the threads that tick them, which end with the engines. `at_once`: so many stages run at the same time.
+    pub fn new(at_once: usize) -> Result<Self> {
+        let slots = u32::try_from(at_once).unwrap_or(MOST_POOLED).clamp(1, MOST_POOLED);
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(POOLED_STAGES)
-            .total_core_instances(POOLED_STAGES * 4)
-            .total_memories(POOLED_STAGES)
-            .total_tables(POOLED_STAGES * 4)
-            .total_stacks(POOLED_STAGES)
+        pool.total_component_instances(slots)
+            .total_core_instances(slots * 4)
+            .total_memories(slots)
+            .total_tables(slots * 4)
+            .total_stacks(slots)
             .max_memory_size(POOLED_MEMORY as usize)
             .max_core_instances_per_component(64)
             .max_memories_per_component(1)
@@ -63,7 +65,7 @@ impl Engines {
             .pagemap_scan(Enabled::No);
         let mut pooled = base();
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        let engines = Engines { pooled: Engine::new(&pooled)?, on_demand: compiler()? };
+        let engines = Engines { pooled: Engine::new(&pooled)?, on_demand: compiler()?, at_once };
         for engine in [&engines.pooled, &engines.on_demand] {
             let weak = engine.weak();
             thread::Builder::new()
@@ -81,7 +83,7 @@ impl Engines {
     }
 
     /// Whether a stage with these limits may use the pool. Whether its component fits is known only to wasmtime.
-    pub fn pool_suits(limits: &Limits) -> bool {
-        limits.memory <= POOLED_MEMORY
+    pub fn pool_suits(&self, limits: &Limits) -> bool {
+        self.at_once <= MOST_POOLED as usize && limits.memory <= POOLED_MEMORY
     }
 }

@@ -18,5 +18,5 @@ pub use compile::{ARGUMENT as COMPILE_ARGUMENT, CompileError, compile_main};
 pub use engine::CONFIGURATION;
 pub use plugin::{Found, PluginFile, PluginFiles, SECTION};
 pub use run::{Attempt, Finished, Host, HostError, Options, Stop};
-pub use store::StoreError;
 pub use store::CodeStore;
+pub use store::StoreError;

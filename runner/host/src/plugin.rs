@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pipeline::manifest::{Manifest, PluginError, PluginInfo, Plugins, Provenance};
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload};
 
 /// The custom section that holds `plugin.toml`.
 pub const SECTION: &str = "runner:plugin";
@@ -47,7 +47,11 @@ pub fn read(bytes: &[u8]) -> Result<Found, String> {
             }
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
-                    found.imports.push(import.map_err(|e| e.to_string())?.name.name.to_owned());
+                    let import = import.map_err(|e| e.to_string())?;
+                    // a type is a name for a shape; only interfaces and functions reach anything
+                    if !matches!(import.ty, ComponentTypeRef::Type(_)) {
+                        found.imports.push(import.name.name.to_owned());
+                    }
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
@@ -123,10 +127,7 @@ fn describe(uses: &str, bytes: Cow<'static, [u8]>, provenance: Provenance) -> Re
         hint: Some(format!("embed plugin.toml as the custom section `{SECTION}`; in Rust, `runner_sdk::export!` does it")),
     })?;
     let manifest = Manifest::parse(&text).map_err(|mistakes| PluginError {
-        message: format!(
-            "the manifest of {uses} can't be read: {}",
-            mistakes.first().map(|m| m.message.clone()).unwrap_or_default()
-        ),
+        message: format!("the manifest of {uses} can't be read: {}", mistakes.first().map(|m| m.message.clone()).unwrap_or_default()),
         hint: mistakes.first().and_then(|m| m.hint.clone()),
     })?;
     let digest = blake3::hash(&bytes).to_hex().to_string();

@@ -30,6 +30,8 @@ pub struct Options {
     pub sink: Arc<dyn EventSink>,
     /// Of the stages' random source.
     pub seed: [u8; 32],
+    /// So many attempts run at the same time.
+    pub at_once: usize,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +80,7 @@ pub struct Attempt<'a> {
 impl Host {
     pub fn new(options: Options) -> Result<Self, HostError> {
         let store = CodeStore::open(&options.code, &options.exe)?;
-        let engines = Engines::new().map_err(HostError::Engine)?;
+        let engines = Engines::new(options.at_once).map_err(HostError::Engine)?;
         Ok(Host { engines, links: Links::default(), store, options })
     }
 
@@ -138,7 +140,7 @@ impl Host {
             return Err((FailureKind::Limit, message));
         }
         let reach = Reach::of(&self.options.registry, info, &attempt.bound.grants);
-        let suits = Engines::pool_suits(limits);
+        let suits = self.engines.pool_suits(limits);
         for pooled in [suits, false] {
             if let Some(prepared) = self.links.get(&info.digest, &reach, pooled) {
                 return Ok((prepared, pooled));
@@ -157,9 +159,7 @@ impl Host {
             };
             (kind, format!("{}: {error}", info.uses))
         })?;
-        let prepare = |reach, pooled| {
-            self.links.prepare(&self.engines, &self.options.registry, &info.digest, reach, pooled, &code.path)
-        };
+        let prepare = |reach, pooled| self.links.prepare(&self.engines, &self.options.registry, &info.digest, reach, pooled, &code.path);
         if suits {
             // a component with more memories or tables than a slot of the pool has is no mistake: it runs on demand
             if let Ok(prepared) = prepare(Reach::of(&self.options.registry, info, &attempt.bound.grants), true) {
@@ -175,8 +175,7 @@ impl Host {
     fn store_for(&self, prepared: &Prepared, attempt: &Attempt<'_>, pooled: bool) -> Result<Store<StageState>, String> {
         let setting = &attempt.setting;
         let options = &self.options;
-        let boundary =
-            Boundary::new(setting.stage.clone(), setting.attempt, options.ledger.clone(), options.sink.clone(), Clock::start());
+        let boundary = Boundary::new(setting.stage.clone(), setting.attempt, options.ledger.clone(), options.sink.clone(), Clock::start());
         let mut state = StageState::new(setting.clone(), boundary);
         state.enter(Box::new(ResultsRoom::default()));
         state.enter(Box::new(StdioRoom(setting.log.clone())));
@@ -262,8 +261,7 @@ impl Finished {
             Failure::Errored(message) => Finished::failed(FailureKind::Errored, message),
             Failure::Denied(denial) => {
                 let message = format!("{} {} was denied: {}", denial.effect, denial.subject, denial.reason);
-                let outcome =
-                    Outcome::Failed { kind: FailureKind::Denied, message, soft: false, denial: Some(record(denial)) };
+                let outcome = Outcome::Failed { kind: FailureKind::Denied, message, soft: false, denial: Some(record(denial)) };
                 Finished { outcome, outputs: Vec::new() }
             }
         }
@@ -286,7 +284,8 @@ impl Finished {
             return Finished::failed(FailureKind::Crashed, message);
         }
         let text = format!("{trap:#}");
-        if text.contains("resource table has no free keys") || text.contains("too many component handles") || text.contains("maximum size") {
+        if text.contains("resource table has no free keys") || text.contains("too many component handles") || text.contains("maximum size")
+        {
             let message = format!("open handles reached their limit of {}; raise `limits.handles` in the pipeline file", limits.handles);
             return Finished::failed(FailureKind::Limit, message);
         }

@@ -60,12 +60,7 @@ impl CodeStore {
 
     /// The code of a component, compiled now if it is not there. `compiling` is told before a compilation starts.
     pub async fn code(&self, digest: &str, wasm: &[u8], limit: Duration, compiling: impl FnOnce()) -> Result<Code, StoreError> {
-        let name = blake3::Hasher::new()
-            .update(CONFIGURATION.as_bytes())
-            .update(&[0])
-            .update(digest.as_bytes())
-            .finalize()
-            .to_hex();
+        let name = blake3::Hasher::new().update(CONFIGURATION.as_bytes()).update(&[0]).update(digest.as_bytes()).finalize().to_hex();
         let path = self.folder.join(format!("{name}.cwasm"));
         if self.verified(&path) {
             return Ok(Code { path, compiled: false });

@@ -111,7 +111,9 @@ fn files() -> Finding {
     let here = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let opened = here.and_then(|root| openat2(root, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::BENEATH));
     match opened {
-        Ok(_) => Finding { level: Level::Good, what, text: "paths are kept inside the workspace by the kernel (openat2)".into(), mend: None },
+        Ok(_) => {
+            Finding { level: Level::Good, what, text: "paths are kept inside the workspace by the kernel (openat2)".into(), mend: None }
+        }
         Err(error) => Finding {
             level: Level::Bad,
             what,

@@ -77,11 +77,13 @@ async fn drive(
         ledger,
         sink: sink.clone(),
         seed,
+        at_once: options.jobs.get(),
     })
     .map_err(anyhow::Error::from)?;
     let signals = signals()?;
     let protected = protected(&plan);
-    let attempts = Arc::new(Attempts { plan: plan.clone(), host, plugins, sink: sink.clone(), run: folder, blobs: state.blobs(), protected });
+    let attempts =
+        Arc::new(Attempts { plan: plan.clone(), host, plugins, sink: sink.clone(), run: folder, blobs: state.blobs(), protected });
     let verdict = Drive { plan, run, options, attempts: attempts.clone(), sink, signals }.run().await;
     attempts.run.clear().map_err(anyhow::Error::from)?;
     Ok(Ending::from(verdict))

@@ -45,9 +45,7 @@ impl Output for LogOutput {
 pub fn write_log(log: &StageLog, bytes: &[u8]) -> Result<()> {
     use capability::log::Closed;
     log.write(Stream::Stage, bytes).map_err(|closed| match closed {
-        Closed::Limit(limit) => {
-            wasmtime::Error::new(TrapLimit { key: "log", what: "the stage's log", limit: format!("{limit} bytes") })
-        }
+        Closed::Limit(limit) => wasmtime::Error::new(TrapLimit { key: "log", what: "the stage's log", limit: format!("{limit} bytes") }),
         Closed::Disk(_) => wasmtime::Error::new(closed),
     })
 }

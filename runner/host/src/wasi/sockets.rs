@@ -23,15 +23,49 @@ pub enum NoAddresses {}
 const VERSION: &str = "0.2.12";
 
 const TCP: &[&str] = &[
-    "start-bind", "finish-bind", "start-connect", "finish-connect", "start-listen", "finish-listen", "accept", "local-address",
-    "remote-address", "is-listening", "address-family", "set-listen-backlog-size", "keep-alive-enabled", "set-keep-alive-enabled",
-    "keep-alive-idle-time", "set-keep-alive-idle-time", "keep-alive-interval", "set-keep-alive-interval", "keep-alive-count",
-    "set-keep-alive-count", "hop-limit", "set-hop-limit", "receive-buffer-size", "set-receive-buffer-size", "send-buffer-size",
-    "set-send-buffer-size", "subscribe", "shutdown",
+    "start-bind",
+    "finish-bind",
+    "start-connect",
+    "finish-connect",
+    "start-listen",
+    "finish-listen",
+    "accept",
+    "local-address",
+    "remote-address",
+    "is-listening",
+    "address-family",
+    "set-listen-backlog-size",
+    "keep-alive-enabled",
+    "set-keep-alive-enabled",
+    "keep-alive-idle-time",
+    "set-keep-alive-idle-time",
+    "keep-alive-interval",
+    "set-keep-alive-interval",
+    "keep-alive-count",
+    "set-keep-alive-count",
+    "hop-limit",
+    "set-hop-limit",
+    "receive-buffer-size",
+    "set-receive-buffer-size",
+    "send-buffer-size",
+    "set-send-buffer-size",
+    "subscribe",
+    "shutdown",
 ];
 const UDP: &[&str] = &[
-    "start-bind", "finish-bind", "stream", "local-address", "remote-address", "address-family", "unicast-hop-limit",
-    "set-unicast-hop-limit", "receive-buffer-size", "set-receive-buffer-size", "send-buffer-size", "set-send-buffer-size", "subscribe",
+    "start-bind",
+    "finish-bind",
+    "stream",
+    "local-address",
+    "remote-address",
+    "address-family",
+    "unicast-hop-limit",
+    "set-unicast-hop-limit",
+    "receive-buffer-size",
+    "set-receive-buffer-size",
+    "send-buffer-size",
+    "set-send-buffer-size",
+    "subscribe",
 ];
 const INCOMING: &[&str] = &["receive", "subscribe"];
 const OUTGOING: &[&str] = &["check-send", "send", "subscribe"];
@@ -115,19 +149,13 @@ impl instance_network::Host for StageState {
 }
 
 impl tcp_create_socket::Host for StageState {
-    fn create_tcp_socket(
-        &mut self,
-        _: network::IpAddressFamily,
-    ) -> Result<std::result::Result<Resource<NoTcp>, network::ErrorCode>> {
+    fn create_tcp_socket(&mut self, _: network::IpAddressFamily) -> Result<std::result::Result<Resource<NoTcp>, network::ErrorCode>> {
         Ok(Err(refuse(self, "TCP")?))
     }
 }
 
 impl udp_create_socket::Host for StageState {
-    fn create_udp_socket(
-        &mut self,
-        _: network::IpAddressFamily,
-    ) -> Result<std::result::Result<Resource<NoUdp>, network::ErrorCode>> {
+    fn create_udp_socket(&mut self, _: network::IpAddressFamily) -> Result<std::result::Result<Resource<NoUdp>, network::ErrorCode>> {
         Ok(Err(refuse(self, "UDP")?))
     }
 }

@@ -379,13 +379,7 @@ struct Supervisor {
 type Sourced = (pipe::Receiver, Output);
 
 impl Supervisor {
-    async fn run(
-        mut self,
-        stdout: Sourced,
-        stderr: Sourced,
-        feed: Option<(pipe::Sender, Vec<u8>)>,
-        told: watch::Sender<Option<Ended>>,
-    ) {
+    async fn run(mut self, stdout: Sourced, stderr: Sourced, feed: Option<(pipe::Sender, Vec<u8>)>, told: watch::Sender<Option<Ended>>) {
         let feed = async {
             if let Some((mut pipe, bytes)) = feed {
                 // a program that does not read its input to the end is no mistake
@@ -394,11 +388,7 @@ impl Supervisor {
         };
         let (programs, process, number) = (self.programs.clone(), self.process.clone(), self.number);
         let outputs = async {
-            tokio::join!(
-                pump(&programs, &process, number, "stdout", stdout),
-                pump(&programs, &process, number, "stderr", stderr),
-                feed
-            )
+            tokio::join!(pump(&programs, &process, number, "stdout", stdout), pump(&programs, &process, number, "stderr", stderr), feed)
         };
         let (mut status, mut captures, mut timed_out) = (None, None, false);
         let mut outputs = std::pin::pin!(outputs);

@@ -66,8 +66,12 @@ impl GrantSchema for Schema {
         {
             if !context.trusted_plugin {
                 reader.diagnostics.push(
-                    Diagnostic::error("untrusted-host-command", span.clone(), "only bundled and local plugins may run commands on the host")
-                        .hint("use in = \"process\""),
+                    Diagnostic::error(
+                        "untrusted-host-command",
+                        span.clone(),
+                        "only bundled and local plugins may run commands on the host",
+                    )
+                    .hint("use in = \"process\""),
                 );
             }
             if let Some(name) = names.first().filter(|_| !overruled) {
@@ -132,7 +136,8 @@ fn expand(names: Vec<Spanned<String>>, context: &GrantContext, diagnostics: &mut
             Ok(toolchain) => expanded.push((name.value, toolchain)),
             Err(error @ toolchain::ToolchainError::Unknown(_)) => {
                 let mut diagnostic = Diagnostic::error("unknown-toolchain", name.span, error.to_string());
-                diagnostic.hint = pipeline::diagnostic::did_you_mean(&name.value, toolchain::NAMES).map(|near| format!("did you mean \"{near}\"?"));
+                diagnostic.hint =
+                    pipeline::diagnostic::did_you_mean(&name.value, toolchain::NAMES).map(|near| format!("did you mean \"{near}\"?"));
                 diagnostics.push(diagnostic);
             }
             Err(error) => diagnostics.push(Diagnostic::error("toolchain-missing", name.span, error.to_string())),

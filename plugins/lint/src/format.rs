@@ -58,6 +58,8 @@ pub struct Reading {
 #[derive(Debug)]
 pub enum ReadError {
     Io(io::Error),
+    /// There is none of this run: says why.
+    Missing(String),
     /// It is not in the format, from `place` on.
     Malformed {
         place: String,
@@ -74,6 +76,7 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "cannot be read: {error}"),
+            Self::Missing(reason) => f.write_str(reason),
             Self::Malformed { place, reason } => write!(f, "cannot be understood at {place}: {reason}"),
             Self::CutOff { place, reason } => write!(f, "is cut off at {place}: {reason}"),
         }

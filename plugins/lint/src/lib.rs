@@ -73,6 +73,8 @@ impl Stage for Lint {
             files::write(file, baseline::write(&findings, |finding| sources.line(finding)))?;
             log::info(format_args!("{file}: written with {}", verdict::count(findings.len(), "finding")));
             known = vec![true; findings.len()];
+        } else if let Some(file) = file.filter(|_| settings.update_baseline) {
+            log::warn(format_args!("{file}: not written, because not every tool ended as it should: see below"));
         } else if let Some(file) = file.filter(|_| comparison.gone > 0 && errors.is_empty()) {
             let gone = verdict::count(comparison.gone as usize, "entry").replace("entrys", "entries");
             log::info(format_args!("{file}: {gone} found no more; `update-baseline = true` takes them out"));
@@ -203,10 +205,11 @@ fn read_files(tool: &Tool, label: &str, exit: &Exit, before: &Before) -> Result<
     };
     if left.fresh.is_empty() {
         let reason = match left.stale.first() {
-            Some(stale) => format!("{} was there before and has not changed: the tool wrote no report", shown(stale)),
-            None => "there is no such file: the tool wrote no report".to_owned(),
+            Some(stale) if shown(stale) == pattern => "was there before and has not changed: the tool wrote no report".to_owned(),
+            Some(stale) => format!("matches {} alone, which was there before and has not changed: the tool wrote no report", shown(stale)),
+            None => "is not there: the tool wrote no report".to_owned(),
         };
-        return Ok((pattern.to_owned(), Err(ReadError::Malformed { place: pattern.to_owned(), reason })));
+        return Ok((pattern.to_owned(), Err(ReadError::Missing(reason))));
     }
     let mut all = Reading::default();
     for path in &left.fresh {

@@ -78,6 +78,8 @@ fn walk(folder: &Path, below: &str, pattern: &str, depth: usize, found: &mut Vec
     let entries = match fs::read_dir(if below.is_empty() { folder.to_owned() } else { folder.join(below) }) {
         Ok(entries) => entries,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+        // a folder further down that is not granted has no report for this stage
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && depth > 0 => return Ok(()),
         Err(error) => return Err(error),
     };
     for entry in entries {

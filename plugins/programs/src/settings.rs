@@ -18,7 +18,7 @@ pub enum Source {
 
 /// The name of a program without its folder and its file extension: what a tool or suite without a `name` is called.
 pub fn program_name(program: &str) -> &str {
-    let name = program.rsplit(['/', '\\']).next().unwrap_or(program);
+    let name = program.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or(program);
     name.strip_suffix(".exe").or_else(|| name.strip_suffix(".cmd")).unwrap_or(name)
 }
 
@@ -71,6 +71,7 @@ mod tests {
             ("npm run lint", "npm run lint"),
             ("shellcheck -f gcc a.sh", "shellcheck"),
             ("node --test", "node"),
+            ("node --test test/", "node test"),
             ("python3 -m pytest", "python3 pytest"),
             ("./bin/check x", "check"),
         ];

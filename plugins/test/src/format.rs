@@ -12,6 +12,7 @@ pub mod junit;
 pub mod libtest;
 pub mod node;
 mod node_spec;
+mod short_text;
 mod tap;
 
 /// How a suite writes its results.
@@ -31,6 +32,8 @@ pub enum Format {
 #[derive(Debug)]
 pub enum ReadError {
     Io(io::Error),
+    /// There is none of this run: says why.
+    Missing(String),
     /// It is not in the format, from `place` on.
     Malformed {
         place: String,
@@ -47,6 +50,7 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "cannot be read: {error}"),
+            Self::Missing(reason) => f.write_str(reason),
             Self::Malformed { place, reason } => write!(f, "cannot be understood at {place}: {reason}"),
             Self::CutOff { place, reason } => write!(f, "is cut off at {place}: {reason}"),
         }
@@ -56,6 +60,17 @@ impl fmt::Display for ReadError {
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+/// More tests than this in one output do not fit into a stage's memory.
+const MOST: usize = 250_000;
+
+/// An error if there are too many.
+fn not_too_many(cases: usize, place: impl FnOnce() -> String) -> Result<(), ReadError> {
+    match cases <= MOST {
+        true => Ok(()),
+        false => Err(ReadError::Malformed { place: place(), reason: format!("more than {MOST} tests: split the suite") }),
     }
 }
 

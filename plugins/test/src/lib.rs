@@ -62,6 +62,11 @@ impl Stage for Test {
             if let Ok(reading) = &mut run.reading {
                 reading.cases.iter_mut().for_each(|case| locate(case, &mut paths));
                 reading.notes.iter().for_each(|note| log::warn(format_args!("{label}: {note}")));
+                if reading.partial && reading.cases.iter().any(Case::failed) {
+                    log::warn(format_args!(
+                        "{label}: stopped at the first failing binary, others never ran: `--no-fail-fast` runs them all"
+                    ));
+                }
             }
             wrong.extend(run.judged(label, suite.min_tests));
         }
@@ -282,10 +287,11 @@ fn read_files(format: Format, pattern: &str, before: &Before) -> Result<(String,
     let left = before.left()?;
     if left.fresh.is_empty() {
         let reason = match left.stale.first() {
-            Some(stale) => format!("{} was there before and has not changed: the suite wrote no report", shown(stale)),
-            None => "there is no such file: the suite wrote no report".to_owned(),
+            Some(stale) if shown(stale) == pattern => "was there before and has not changed: the suite wrote no report".to_owned(),
+            Some(stale) => format!("matches {} alone, which was there before and has not changed: the suite wrote no report", shown(stale)),
+            None => "is not there: the suite wrote no report".to_owned(),
         };
-        return Ok((pattern.to_owned(), Err(ReadError::Malformed { place: "its path".to_owned(), reason })));
+        return Ok((pattern.to_owned(), Err(ReadError::Missing(reason))));
     }
     let mut all = Reading::default();
     for path in &left.fresh {

@@ -52,7 +52,7 @@ fn failure(label: &str, case: &Case) -> String {
         text.push_str(&format!("\n    {}", line.trim_end()));
     }
     if lines.len() > LINES {
-        text.push_str(&format!("\n    … {} lines more", lines.len() - LINES));
+        text.push_str(&format!("\n    … {} more", lines.len() - LINES));
     }
     text
 }

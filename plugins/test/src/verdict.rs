@@ -7,6 +7,9 @@ use runner_sdk::{Failure, Outcome};
 use crate::case::{Case, Reading};
 use crate::format::ReadError;
 
+/// Failing tests that the one line names.
+const NAMED: usize = 3;
+
 /// How many tests ended in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -93,7 +96,9 @@ pub fn judge(ran: &Ran<'_>) -> Option<Wrong> {
     let reading = match ran.reading {
         Ok(reading) => reading,
         Err(error) if exit.success() => return errored(format!("{label}: {} {error}", ran.output)),
-        Err(ReadError::Malformed { .. } | ReadError::CutOff { .. }) if exit.code.is_some_and(|code| code != 1) || exit.signal.is_some() => {
+        Err(ReadError::Malformed { .. } | ReadError::CutOff { .. } | ReadError::Missing(_))
+            if exit.code.is_some_and(|code| code != 1) || exit.signal.is_some() =>
+        {
             return errored(format!("{label}: {exit}{last}"));
         }
         Err(error) => return errored(format!("{label}: {exit}, and {} {error}{last}", ran.output)),
@@ -106,7 +111,9 @@ pub fn judge(ran: &Ran<'_>) -> Option<Wrong> {
         return errored(format!("{label}: {exit} after {}{last}", counts.words()));
     }
     if counts.failing() > 0 {
-        return Some(Wrong::Failed(format!("{label}: {} of {} failed", counts.failing(), tests(counts.ran()))));
+        let names: Vec<String> = reading.cases.iter().filter(|case| case.failed()).take(NAMED).map(Case::full_name).collect();
+        let more = if counts.failing() > NAMED { ", …" } else { "" };
+        return Some(Wrong::Failed(format!("{label}: {} of {} failed: {}{more}", counts.failing(), tests(counts.ran()), names.join(", "))));
     }
     if !exit.success() {
         // a suite whose failures all passed when they were run again is excused, if nothing but them was wrong
@@ -118,6 +125,7 @@ pub fn judge(ran: &Ran<'_>) -> Option<Wrong> {
             }
             Some(again) if again.success() => {}
             Some(again) => return errored(format!("{label}: {again} when what failed was run again, though no test failed then")),
+            None if reading.cases.is_empty() => return errored(format!("{label}: {exit}, and no test ran{last}")),
             None => return errored(format!("{label}: {exit}, though no test failed ({}){last}", counts.words())),
         }
     }
@@ -132,10 +140,12 @@ pub fn judge(ran: &Ran<'_>) -> Option<Wrong> {
 /// The stage's answer. `total` is of all suites; `coverage` is what it says about coverage, and what thresholds are missed.
 pub fn decide(total: Counts, suites: usize, wrong: Vec<Wrong>, coverage: Option<&str>, missed: &[String]) -> Result<Outcome, Failure> {
     let (mut errored, mut failed) = (Vec::new(), Vec::new());
+    // the answer is one line, and a test's name may not be
+    let line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
     for wrong in wrong {
         match wrong {
-            Wrong::Errored(text) => errored.push(text),
-            Wrong::Failed(text) => failed.push(text),
+            Wrong::Errored(text) => errored.push(line(text)),
+            Wrong::Failed(text) => failed.push(line(text)),
         }
     }
     if !missed.is_empty() {
@@ -188,11 +198,12 @@ mod tests {
         let (ok, bad) = (exit(0), exit(1));
         let table = [
             (exit(0), cases(&[Passed, Skipped]), None, None),
-            (exit(1), cases(&[Passed, Failed, Errored]), None, failed("unit: 2 of 3 tests failed")),
+            (exit(1), cases(&[Passed, Failed, Errored]), None, failed("unit: 2 of 3 tests failed: t, t")),
             // a script that swallows the exit code
-            (exit(0), cases(&[Passed, Failed]), None, failed("unit: 1 of 2 tests failed")),
+            (exit(0), cases(&[Passed, Failed]), None, failed("unit: 1 of 2 tests failed: t")),
             (exit(101), cases(&[Passed]), None, errored("unit: exit code 101, though no test failed (1 passed): Oops")),
-            (exit(101), cases(&[]), None, errored("unit: exit code 101, though no test failed (0 passed): Oops")),
+            (exit(1), cases(&[Failed; 4]), None, failed("unit: 4 of 4 tests failed: t, t, t, …")),
+            (exit(101), cases(&[]), None, errored("unit: exit code 101, and no test ran: Oops")),
             (exit(0), cases(&[]), None, failed("unit: 0 tests ran, fewer than `min-tests` = 1")),
             (exit(0), cases(&[Skipped]), None, failed("unit: 0 tests ran (1 skipped), fewer than `min-tests` = 1")),
             (exit(0), cut_off(), None, errored("unit: stdout is cut off at line 3: EOF")),
@@ -227,6 +238,7 @@ mod tests {
         let total = Counts { passed: 211, skipped: 3, flaky: 1, ..Counts::default() };
         let answer =
             |suites, wrong, coverage, missed: &[String]| decide(total, suites, wrong, coverage, missed).map(|outcome| outcome.summary);
+        assert_eq!(answer(1, vec![Wrong::Failed("a: multi\nline".into())], None, &[]), Err(Failure::failed("a: multi line")));
         assert_eq!(answer(1, vec![], None, &[]), Ok("211 passed, 3 skipped, 1 flaky".into()));
         assert_eq!(
             answer(2, vec![], Some("lines 81.2 %"), &[]),

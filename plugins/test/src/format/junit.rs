@@ -11,7 +11,8 @@ use quick_xml::reader::Reader;
 use runner_programs::ansi;
 use runner_sdk::report::{Location, TestStatus};
 
-use super::ReadError;
+use super::short_text::ShortText;
+use super::{ReadError, not_too_many};
 use crate::case::{Case, Reading, seconds, shortened};
 
 /// Bytes of one failure's text that are kept while it is read.
@@ -21,7 +22,7 @@ const TEXT_KEPT: usize = 64 * 1024;
 const DEEPEST: usize = 256;
 
 pub fn read(input: impl BufRead) -> Result<Reading, ReadError> {
-    let mut reader = Reader::from_reader(input);
+    let mut reader = Reader::from_reader(ShortText::new(input));
     let mut report = Report::default();
     let mut buffer = Vec::new();
     loop {
@@ -37,6 +38,7 @@ pub fn read(input: impl BufRead) -> Result<Reading, ReadError> {
             }
         };
         let at = reader.buffer_position();
+        not_too_many(report.reading.cases.len(), || format!("byte {at}"))?;
         match event {
             Event::Start(element) => report.open(&element, at)?,
             Event::Empty(element) => {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use runner_programs::lines::Lines;
 use runner_sdk::report::{Location, TestStatus};
 
-use super::ReadError;
 use super::node::is_file;
+use super::{ReadError, not_too_many};
 use crate::case::{Case, Reading, shortened};
 
 /// Bytes of one failure's text that are kept while it is read.
@@ -20,6 +20,7 @@ pub fn read<R: BufRead>(first: &str, lines: &mut Lines<R>) -> Result<Reading, Re
     parser.line(first);
     while let Some(line) = lines.next_text()? {
         parser.line(&line);
+        not_too_many(parser.reading.cases.len(), || format!("line {}", lines.number()))?;
     }
     parser.finish(lines.number())
 }

@@ -245,7 +245,8 @@ impl FileSystem {
                 let fd = openat(&*object, ROOT, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(error_code)?;
                 Ok(Opened { handle: self.insert(fd, mount, path.clone())?, kind, path })
             }
-            _ if open.directory || open.mutate => Err(ErrorCode::NotDirectory),
+            // `mutate` says nothing about files: wasi-libc asks for it whenever it opens anything for writing
+            _ if open.directory => Err(ErrorCode::NotDirectory),
             Kind::Symlink => Err(ErrorCode::Loop),
             Kind::File => {
                 let before = if open.truncate { fstat(&*object).map_err(error_code)?.st_size as u64 } else { 0 };

@@ -52,7 +52,7 @@ async fn open_flags() {
         ("file", create | OpenFlags::EXCLUSIVE, WRITE, Err(ErrorCode::Exist)),
         ("dir", create | OpenFlags::EXCLUSIVE, WRITE, Err(ErrorCode::Exist)),
         ("file", OpenFlags::DIRECTORY, READ, Err(ErrorCode::NotDirectory)),
-        ("file", none, READ | DescriptorFlags::MUTATE_DIRECTORY, Err(ErrorCode::NotDirectory)),
+        ("file", none, READ | WRITE | DescriptorFlags::MUTATE_DIRECTORY, Ok(())),
         ("dir", none, WRITE, Err(ErrorCode::IsDirectory)),
         ("dir", create, READ, Err(ErrorCode::IsDirectory)),
         ("dir", OpenFlags::TRUNCATE, WRITE, Err(ErrorCode::IsDirectory)),

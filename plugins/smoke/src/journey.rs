@@ -54,7 +54,7 @@ pub trait World {
     fn tell(&mut self, line: &str);
 }
 
-/// How a step ended.
+/// How a step ended. What a failure says first is what reports show where they have one line.
 enum Ending {
     Passed(Values),
     Failed(TestStatus, String),
@@ -144,14 +144,13 @@ fn run_step(settings: &Settings, step: &Step, values: &Values, world: &mut dyn W
             Ending::Passed(captured) => return Ok(Ending::Passed(captured)),
             Ending::Failed(status, message) => (status, message),
         };
-        let Some(retry) = &step.retry else { return Ok(Ending::Failed(status, format!("{line}\n{message}"))) };
-        let tried = |why: &str| format!("{line}\n{message}\nasked {attempts} times in {}{why}", retry.timeout);
+        let Some(retry) = &step.retry else { return Ok(Ending::Failed(status, format!("{message}\n{line}"))) };
         let left = left(world).unwrap_or_default();
         if left <= retry.interval.0 {
-            return Ok(Ending::Failed(status, tried("")));
+            return Ok(Ending::Failed(status, format!("{message}\n{line}, asked {attempts} times in {}", retry.timeout)));
         }
         if let Err(why) = world.pause(retry.interval.0) {
-            return Ok(Ending::Failed(status, format!("{line}\n{message}\n{why}")));
+            return Ok(Ending::Failed(status, format!("{message}\n{line}, asked {attempts} times until {why}")));
         }
     }
 }
@@ -168,14 +167,14 @@ fn attempt(step: &Step, request: &Request, values: &Values, world: &mut dyn Worl
         Err(why) => return Ok(Ending::Failed(TestStatus::Errored, why)),
     };
     let mut broken: Vec<String> =
-        verdicts.into_iter().filter_map(|Verdict { expected, got }| Some(format!("expected {expected}\n     got {}", got?))).collect();
+        verdicts.into_iter().filter_map(|Verdict { expected, got }| Some(format!("expected {expected}, got {}", got?))).collect();
     let mut captured = Values::new();
     // An answer that is not what was expected has nothing to capture, and a second message would only hide the first.
     if broken.is_empty() {
         for (name, capture) in &step.capture {
             match capture::value(capture, &answer) {
                 Ok(value) => drop(captured.insert(name.clone(), value)),
-                Err(why) => broken.push(format!("expected a value for {{{{{name}}}}}\n     got {why}")),
+                Err(why) => broken.push(format!("expected a value for {{{{{name}}}}}, got {why}")),
             }
         }
     }

@@ -123,13 +123,13 @@ fn the_first_failing_step_ends_its_journey() {
     assert_eq!(statuses, [("buy › one".into(), TestStatus::Failed), ("buy › two".into(), TestStatus::Skipped)]);
     assert_eq!(
         cases[0].message,
-        "GET http://a/1\n\
-         expected status 2xx\n     got status 500, body: {\"n\":2}\n\
-         expected header x\n     got none\n\
-         expected JSON /n equal to 1\n     got 2"
+        "expected status 2xx, got status 500, body: {\"n\":2}\n\
+         expected header x, got none\n\
+         expected JSON /n equal to 1, got 2\n\
+         GET http://a/1"
     );
     assert_eq!((cases[1].message.as_str(), fake.sent.len()), ("`one` did not pass", 1));
-    assert!(fake.told[0].starts_with("✗ buy › one\n    GET http://a/1\n    expected status 2xx"), "{:?}", fake.told);
+    assert!(fake.told[0].starts_with("✗ buy › one\n    expected status 2xx, got"), "{:?}", fake.told);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_value_that_cannot_be_captured_fails_the_step() {
     ]}]}));
     let (result, statuses, cases) = walk(&settings, &mut Fake::answering([ok("{}")]));
     assert_eq!((result, statuses[0].1), (Ok(false), TestStatus::Failed));
-    assert!(cases[0].message.contains("expected a value for {{id}}\n     got nothing at JSON /id"), "{}", cases[0].message);
+    assert!(cases[0].message.contains("expected a value for {{id}}, got nothing at JSON /id"), "{}", cases[0].message);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn checks_wait_for_each_other_and_each_has_its_own_time() {
     );
     // live: 3 requests and 2 pauses; ready: requests at 0, 1.1 and 2.2 s, and no time for another.
     assert_eq!((cases[0].duration, cases[1].duration), (Duration::from_millis(2300), Duration::from_millis(2300)));
-    assert!(cases[1].message.ends_with("got status 200, body: c\nasked 3 times in 3s"), "{}", cases[1].message);
+    assert!(cases[1].message.ends_with("got status 200, body: c\nGET http://a/ready, asked 3 times in 3s"), "{}", cases[1].message);
     let timeouts: Vec<u128> = fake.sent.iter().map(|request| request.timeout.as_millis()).collect();
     assert_eq!(timeouts, [5000, 3900, 2800, 3000, 1900, 800], "a request takes no longer than its check may");
 }
@@ -175,7 +175,11 @@ fn a_service_that_is_gone_is_not_waited_for() {
     let mut fake = Fake { gone_after: Some(2), ..Fake::answering([refused(), refused(), refused()]) };
     let (result, statuses, cases) = walk(&settings, &mut fake);
     assert_eq!((result, statuses[0].1, fake.sent.len()), (Ok(false), TestStatus::Errored, 2));
-    assert!(cases[0].message.ends_with("no connection: refused\n`app` has ended: exit code 1"), "{}", cases[0].message);
+    assert!(
+        cases[0].message.ends_with("no connection: refused\nGET http://a/live, asked 2 times until `app` has ended: exit code 1"),
+        "{}",
+        cases[0].message
+    );
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn paths_outside() {
         assert!(output.lines().count() >= 2 * paths.len());
     }
     let machine =
-        ["/etc/shadow", "/root/.ssh/id_rsa", "/home", "/var/run/docker.sock", "/run/systemd/private", "/sys/kernel", "/boot/vmlinuz"];
+        ["/etc/shadow", "/home/dev/.ssh/id_rsa", "/home", "/var/run/docker.sock", "/run/systemd/private", "/sys/kernel", "/boot/vmlinuz"];
     for path in machine {
         let answer = world.run("test", &["-e", path]);
         assert_eq!(answer.status, ExitStatus::Code(if path == "/home" { 0 } else { 1 }), "{path}");

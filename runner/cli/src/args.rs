@@ -92,7 +92,7 @@ pub struct Exec {
     /// Stages at once [default: one per processor, 2 at least]
     #[arg(short, long, value_name = "N", env = "PIPELINE_JOBS")]
     pub jobs: Option<NonZeroUsize>,
-    /// Run only these stages; their needs count as met
+    /// Run only these stages and what they need
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Leave these stages out

@@ -170,7 +170,9 @@ fn wrap(text: &str, width: usize) -> String {
         if index > 0 {
             out.push('\n');
         }
-        if line.width() <= width {
+        // a line of TOML is there to be copied
+        let toml = line.contains(" = {") || line.contains(" = [");
+        if toml || line.width() <= width {
             out.push_str(line);
             continue;
         }

@@ -123,9 +123,17 @@ fn totals(run: &Run, ran: &[&Stage], symbols: &Symbols, lines: &mut Vec<Line>) {
 
     for stage in &run.stages {
         let Some(results) = &stage.results else { continue };
-        for (name, value, unit) in &results.measures {
-            let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
-            lines.push(label("measured").and(Role::Text, &format!("{name} {value}{unit}")).and(Role::Faint, &format!("  {}", stage.id)));
+        // a zero tells nothing here, and tests and findings are counted above; the JSON report has them all
+        let told = |name: &str, value: f64| value != 0.0 && !name.starts_with("tests.") && !name.starts_with("findings.");
+        let measures: Vec<String> = results
+            .measures
+            .iter()
+            .filter(|(name, value, _)| told(name, *value))
+            .map(|(name, value, unit)| format!("{name} {}{}{unit}", number(*value), if unit.is_empty() { "" } else { " " }))
+            .collect();
+        if !measures.is_empty() {
+            let text = measures.join(&format!(" {} ", symbols.dot));
+            lines.push(label("measured").and(Role::Text, &text).and(Role::Faint, &format!("  {}", stage.id)));
         }
     }
     for stage in &run.stages {
@@ -140,6 +148,12 @@ fn totals(run: &Run, ran: &[&Stage], symbols: &Symbols, lines: &mut Vec<Line>) {
             slowest(ran, SLOWEST).iter().map(|stage| format!("{} {}", stage.id, duration::human(stage.nanos))).collect();
         lines.push(label("slowest").and(Role::Text, &slowest.join(&format!(" {} ", symbols.dot))));
     }
+}
+
+/// Two decimals where there are any.
+fn number(value: f64) -> String {
+    let text = format!("{value:.2}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn label(text: &str) -> Line {

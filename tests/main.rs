@@ -1,7 +1,9 @@
 //! The end-to-end tests: the built runner, on real projects, seen from outside.
 
 mod cases {
+    mod boundary;
     mod command_line;
+    mod escapes;
     mod quickstart;
 }
 

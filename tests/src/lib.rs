@@ -4,7 +4,11 @@
 //! the binary is).
 
 mod guests;
+mod hostile;
 mod run;
+mod told;
 
 pub use guests::guest;
+pub use hostile::Case;
 pub use run::{Finished, Project, Running, confined};
+pub use told::{Attempt, Denial, Ended, Told};

@@ -106,7 +106,7 @@ impl From<Denial> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Failure {
         match denial_code(&error) {
-            Some(code) => Failure::Denied(files_denial(code, "a file", &error)),
+            Some(code) => Failure::Denied(files_denial(code, "a file")),
             None => Failure::Errored(error.to_string()),
         }
     }
@@ -122,8 +122,12 @@ pub(crate) fn denial_code(error: &io::Error) -> Option<&'static str> {
 }
 
 /// The host has already told the user which path and which grant; this one only carries the refusal to the end of the stage.
-pub(crate) fn files_denial(code: &str, subject: &str, error: &io::Error) -> Denial {
-    Denial { effect: "files.open".into(), subject: subject.into(), code: code.into(), reason: error.to_string(), remedy: None }
+pub(crate) fn files_denial(code: &str, subject: &str) -> Denial {
+    let reason = match code {
+        "read-only" => "the stage's `files` grant lets it read here and not write",
+        _ => "the stage's `files` grant does not allow it",
+    };
+    Denial { effect: "files.open".into(), subject: subject.into(), code: code.into(), reason: reason.into(), remedy: None }
 }
 
 #[cfg(test)]

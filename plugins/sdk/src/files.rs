@@ -92,7 +92,7 @@ impl Error {
     pub fn denial(&self) -> Option<Denial> {
         let code = failure::denial_code(&self.source)?;
         let subject = self.path.strip_prefix(WORKSPACE).unwrap_or(&self.path);
-        Some(failure::files_denial(code, &subject.display().to_string(), &self.source))
+        Some(failure::files_denial(code, &subject.display().to_string()))
     }
 }
 

@@ -88,14 +88,17 @@ impl Service {
                 |pause| commands::wait_any(&[&running.process], Some(pause)).is_some(),
             )?;
             match verdict {
-                Verdict::Ready => log::info(format_args!("{} is ready after {:.1?}", self.name, started.elapsed())),
+                Verdict::Ready => log::info(format_args!("`{}` is ready after {:.1?}", self.name, started.elapsed())),
                 Verdict::Ended => {
                     let exit = running.process.wait();
-                    return Err(Failure::failed(format_args!("{} ended before it was ready: {exit}; its output is in the log", self.name)));
+                    return Err(Failure::failed(format_args!(
+                        "`{}` ended before it was ready: {exit}; its output is in the log",
+                        self.name
+                    )));
                 }
                 Verdict::TooLate(last) => {
                     return Err(Failure::failed(format_args!(
-                        "{} was not ready within {}: GET {}: {last}",
+                        "`{}` was not ready within {}: GET {}: {last}",
                         self.name, ready.timeout, ready.http
                     )));
                 }

@@ -439,7 +439,9 @@ fn a_hundred_thousand_stages_take_less_than_a_second_and_grow_linearly() {
         clock.elapsed()
     };
     run(1_000);
-    let (ten, hundred) = (run(10_000), run(100_000));
+    // The best of three: the machine may be busy with something else.
+    let best = |stages| (0..3).map(|_| run(stages)).min().unwrap();
+    let (ten, hundred) = (best(10_000), best(100_000));
     println!("10,000 stages: {ten:?}; 100,000 stages: {hundred:?}");
     assert!(hundred < Duration::from_secs(1), "{hundred:?}");
     // Ten times the stages, with room for a busy machine: a quadratic machine would take a hundred times as long.

@@ -109,8 +109,8 @@ impl Attempts {
             match self.collect(workspace.as_ref(), rule).await {
                 Ok(artifact) => artifacts.push(artifact),
                 // a stage that failed is already failed; its missing artifact is only said
-                Err(error) if !passed => log.note(&format!("artifact `{}`: {error}", rule.name)),
-                Err(error) => finished = Finished::failed(FailureKind::Failed, format!("artifact `{}`: {error}", rule.name)),
+                Err(error) if !passed => log.note(&error),
+                Err(error) => finished = Finished::failed(FailureKind::Failed, error),
             }
         }
         if workspace.as_ref().is_some_and(|w| w.copied.is_some()) || setting.scratch.made() {
@@ -149,7 +149,7 @@ impl Attempts {
     /// Takes an artifact out of what the stage left.
     async fn collect(&self, workspace: Option<&StageWorkspace>, rule: &ArtifactRule) -> Result<Artifact, String> {
         let Some(workspace) = workspace else {
-            return Err("the stage has no workspace; grant it `files` to write to".into());
+            return Err(format!("artifact `{}`: the stage has no workspace; grant it `files` to write to", rule.name));
         };
         let (folder, store, rule) = (workspace.folder.clone(), self.blobs.clone(), rule.clone());
         blocking(move || {

@@ -41,6 +41,7 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
         let file = loaded.plan.file.display().to_string();
         write_stderr(&render(&loaded.warnings, &file, &loaded.plan.text, color));
     }
+    raise_open_files();
     // TLS is set up once, with the one provider there is
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -111,6 +112,14 @@ fn sinks(args: &Exec, global: &Global) -> Fanout {
         sinks.push(Box::new(report::junit(path)));
     }
     Fanout(sinks)
+}
+
+/// Lifts the soft limit of open files to the hard one: a stage may hold more handles than the usual 1,024, and stages run side by side.
+/// Programs that stages start get their own limit.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// SIGINT, SIGTERM and SIGHUP, in the order in which they come.

@@ -208,7 +208,7 @@ pub fn confined(runner: &str, test: &str) -> bool {
         Ok(()) => true,
         Err(why) if std::env::var_os("PIPELINE_TEST_REQUIRE_ENGINES").is_some() => panic!("{test} needs confinement: {why}"),
         Err(why) => {
-            println!("skipped: {test} needs confinement: {why}");
+            say_skipped(test, why);
             false
         }
     }
@@ -242,4 +242,9 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(&source, &target).expect("a copy");
         }
     }
+}
+
+#[allow(clippy::print_stdout)] // what a test was skipped for belongs in its output
+fn say_skipped(test: &str, why: &str) {
+    println!("skipped: {test} needs confinement: {why}");
 }

@@ -67,6 +67,8 @@ pub struct Programs {
     jail: OnceCell<Arc<Jail>>,
     running: Mutex<BTreeMap<u32, Arc<Process>>>,
     next: AtomicU32,
+    /// Empty folders that stand where a repository could be made up.
+    stand_ins: Mutex<Vec<PathBuf>>,
 }
 
 /// A started program.
@@ -133,8 +135,8 @@ impl Process {
 
 impl Programs {
     pub fn new(setting: Arc<Setting>, grant: Option<Arc<CommandsGrant>>, warden: PathBuf) -> Self {
-        let (jail, running) = (OnceCell::new(), Mutex::default());
-        Programs { setting, grant, warden, jail, running, next: AtomicU32::new(1) }
+        let (jail, running, stand_ins) = (OnceCell::new(), Mutex::default(), Mutex::default());
+        Programs { setting, grant, warden, jail, running, next: AtomicU32::new(1), stand_ins }
     }
 
     pub fn grant(&self) -> Option<&CommandsGrant> {
@@ -180,6 +182,24 @@ impl Programs {
             jail.kill();
             jail.gone().await;
         }
+        self.remove_stand_ins();
+    }
+
+    /// What a bind covers has to be there. A folder that could be written and has no `.git` yet gets an empty one, shown read-only like any
+    /// other: the next `git` in that folder would run the hooks of a repository that a stage made up. To `git` an empty `.git` is none.
+    fn stand_in(&self, workspace: &Path, path: &str) {
+        let place = workspace.join(path);
+        let writable = self.setting.mounts.iter().any(|mount| mount.writable) && within_mounts(&self.setting, path);
+        if writable && place.file_name().is_some_and(|name| name == ".git") && std::fs::create_dir(&place).is_ok() {
+            self.stand_ins.lock().unwrap_or_else(PoisonError::into_inner).push(place);
+        }
+    }
+
+    fn remove_stand_ins(&self) {
+        for place in self.stand_ins.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // nobody could write into it; what is not empty is not ours
+            let _ = std::fs::remove_dir(place);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Arc<Process>>> {
@@ -217,6 +237,7 @@ impl Programs {
                     spec.binds.push(bind);
                 }
             }
+            setting.protected.iter().for_each(|path| self.stand_in(&workspace, path));
             let visible = |path: &String| workspace.join(path).symlink_metadata().is_ok() && within_mounts(setting, path);
             let inside = |path: &String| Path::new(WORKSPACE).join(path);
             spec.hidden = setting.hidden.iter().filter(|p| visible(p)).map(inside).collect();
@@ -362,6 +383,12 @@ impl Programs {
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
         )?;
         Ok(file.into())
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        self.remove_stand_ins();
     }
 }
 

@@ -3,7 +3,9 @@
 mod cases {
     mod boundary;
     mod command_line;
+    mod confinement;
     mod escapes;
+    mod limits;
     mod quickstart;
 }
 

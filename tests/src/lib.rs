@@ -5,6 +5,7 @@
 
 mod guests;
 mod hostile;
+pub mod processes;
 mod run;
 mod told;
 

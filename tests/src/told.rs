@@ -45,7 +45,8 @@ pub struct Attempt {
 impl Finished {
     /// The events; every line of stdout must be one.
     pub fn told(&self) -> Told {
-        let printed = format!("--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
+        let short = |text: &str| text.lines().map(|line| line.chars().take(2_000).collect::<String>() + "\n").collect::<String>();
+        let printed = format!("--- stdout\n{}\n--- stderr\n{}", short(&self.stdout), short(&self.stderr));
         Told { events: self.events(), printed }
     }
 }

@@ -1,7 +1,9 @@
 //! The stage's log: everything that the component and its commands print, whole, in one file, in the order of arrival.
 //!
 //! Lines of different streams never mix: a line that is not finished waits in its stream's buffer (up to 64 KiB, then it is
-//! written as it is). At the limit nothing more is taken, the stage fails, and the file says why.
+//! written as it is). Finished lines are written and shown in batches: a stage that prints much would otherwise cost a system call and
+//! an event for every 4 KiB; whoever runs the stage calls [`StageLog::pass_on`] now and then, so that nobody waits for a line. At the
+//! limit nothing more is taken, the stage fails, and the file says why.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,6 +18,10 @@ use tokio::sync::Notify;
 
 /// The longest unfinished line that is held back.
 const LINE: usize = 64 << 10;
+/// How much is written and shown at once.
+const BATCH: usize = 64 << 10;
+/// How often [`StageLog::pass_on`] should be called while a stage runs.
+pub const PASS_ON: Duration = Duration::from_millis(50);
 
 pub struct StageLog {
     stage: StageRef,
@@ -53,6 +59,9 @@ struct Inner {
     /// Why nothing more is taken: the limit, or a disk that failed.
     closed: Option<Closed>,
     partial: BTreeMap<u32, Vec<u8>>,
+    /// Finished lines of one stream that are not written yet.
+    batch: Vec<u8>,
+    batch_of: u32,
 }
 
 /// Why the log takes nothing more.
@@ -68,7 +77,7 @@ impl StageLog {
     /// The file is made, or appended to, when the first byte comes: most stages of a large run print nothing.
     pub fn new(path: &Path, stage: StageRef, limit: u64, sink: Arc<dyn EventSink>) -> Self {
         let file = LazyFile { path: path.to_owned(), open: None };
-        let inner = Inner { file, written: 0, closed: None, partial: BTreeMap::new() };
+        let inner = Inner { file, written: 0, closed: None, partial: BTreeMap::new(), batch: Vec::new(), batch_of: 0 };
         StageLog { stage, path: path.to_owned(), limit, sink, inner: Mutex::new(inner), full: Notify::new() }
     }
 
@@ -85,7 +94,7 @@ impl StageLog {
         let room = self.limit.saturating_sub(inner.written);
         let taken = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
         inner.written += taken.len() as u64;
-        let result = inner.take(key(stream), taken, |chunk| self.show(stream, chunk));
+        let result = inner.take(key(stream), taken, |stream, chunk| self.show(stream, chunk));
         let closed = match result {
             Err(error) => Closed::Disk(error.to_string()),
             Ok(()) if taken.len() < bytes.len() => {
@@ -109,6 +118,7 @@ impl StageLog {
     pub fn note(&self, text: &str) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let line = format!("{}\n", text.trim_end());
+        let _ = inner.write_batch(|stream, chunk| self.show(stream, chunk));
         let _ = inner.file.write_all(line.as_bytes());
         self.show(Stream::Runner, line.as_bytes());
     }
@@ -117,14 +127,17 @@ impl StageLog {
     pub fn flush(&self, stream: Option<Stream>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let result = match stream {
-            Some(stream) => inner.flush_one(key(stream), |chunk| self.show(stream, chunk)),
+            Some(stream) => inner.flush_one(key(stream), |stream, chunk| self.show(stream, chunk)),
             None => inner.flush_all(|stream, chunk| self.show(stream, chunk)),
         };
-        if let Err(error) = result
-            && inner.closed.is_none()
-        {
-            inner.closed = Some(Closed::Disk(error.to_string()));
-        }
+        inner.close_on(result);
+    }
+
+    /// Writes and shows the finished lines that wait for company.
+    pub fn pass_on(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = inner.write_batch(|stream, chunk| self.show(stream, chunk));
+        inner.close_on(result);
     }
 
     /// Why the log is closed, if it is.
@@ -150,48 +163,69 @@ impl StageLog {
 }
 
 impl Inner {
-    fn take(&mut self, stream: u32, bytes: &[u8], mut show: impl FnMut(&[u8])) -> io::Result<()> {
-        let whole = memchr_last(bytes).map_or(0, |at| at + 1);
+    fn take(&mut self, stream: u32, bytes: &[u8], mut show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
+        let whole = after_last_line(bytes);
         let (lines, rest) = bytes.split_at(whole);
         if !lines.is_empty() {
-            match self.partial.get_mut(&stream).filter(|held| !held.is_empty()) {
-                None => {
-                    self.file.write_all(lines)?;
-                    show(lines);
-                }
-                Some(held) => {
-                    held.extend_from_slice(lines);
-                    self.file.write_all(held)?;
-                    show(held);
-                    held.clear();
-                }
-            }
+            let held = self.partial.get_mut(&stream).map(std::mem::take).unwrap_or_default();
+            self.add(stream, &held, &mut show)?;
+            self.add(stream, lines, &mut show)?;
         }
         if !rest.is_empty() {
             let held = self.partial.entry(stream).or_default();
             held.extend_from_slice(rest);
             if held.len() >= LINE {
-                self.file.write_all(held)?;
-                show(held);
-                held.clear();
+                let held = std::mem::take(held);
+                self.add(stream, &held, &mut show)?;
             }
         }
         Ok(())
     }
 
-    fn flush_one(&mut self, stream: u32, mut show: impl FnMut(&[u8])) -> io::Result<()> {
-        let Some(mut held) = self.partial.remove(&stream).filter(|held| !held.is_empty()) else { return Ok(()) };
-        held.push(b'\n');
-        self.file.write_all(&held)?;
-        show(&held);
+    /// Adds to the batch, which is written when it is full or belongs to another stream.
+    fn add(&mut self, stream: u32, bytes: &[u8], mut show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.batch_of != stream {
+            self.write_batch(&mut show)?;
+            self.batch_of = stream;
+        }
+        self.batch.extend_from_slice(bytes);
+        if self.batch.len() >= BATCH { self.write_batch(show) } else { Ok(()) }
+    }
+
+    fn write_batch(&mut self, mut show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all(&self.batch)?;
+        show(unkey(self.batch_of), &self.batch);
+        self.batch.clear();
         Ok(())
+    }
+
+    fn flush_one(&mut self, stream: u32, mut show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
+        if let Some(mut held) = self.partial.remove(&stream).filter(|held| !held.is_empty()) {
+            held.push(b'\n');
+            self.add(stream, &held, &mut show)?;
+        }
+        self.write_batch(show)
     }
 
     fn flush_all(&mut self, mut show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
         for stream in self.partial.keys().copied().collect::<Vec<_>>() {
-            self.flush_one(stream, |chunk| show(unkey(stream), chunk))?;
+            self.flush_one(stream, &mut show)?;
         }
-        Ok(())
+        self.write_batch(show)
+    }
+
+    fn close_on(&mut self, result: io::Result<()>) {
+        if let Err(error) = result
+            && self.closed.is_none()
+        {
+            self.closed = Some(Closed::Disk(error.to_string()));
+        }
     }
 }
 
@@ -212,8 +246,9 @@ fn unkey(key: u32) -> Stream {
     }
 }
 
-fn memchr_last(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().rposition(|b| *b == b'\n')
+/// Where the unfinished line begins.
+fn after_last_line(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1)
 }
 
 #[cfg(test)]
@@ -252,6 +287,8 @@ mod tests {
     fn the_limit_keeps_what_fits_and_says_why() {
         let (_folder, _kept, log) = log(10);
         log.write(Stream::Stage, b"12345\n").unwrap();
+        log.pass_on();
+        assert_eq!(std::fs::read_to_string(log.path()).unwrap(), "12345\n");
         assert_eq!(log.write(Stream::Stage, b"abcdefgh\n"), Err(Closed::Limit(10)));
         assert_eq!(log.write(Stream::Stage, b"more\n"), Err(Closed::Limit(10)));
         let text = std::fs::read_to_string(log.path()).unwrap();

@@ -77,12 +77,12 @@ impl Scratch {
 
 /// A limit that the component ran into. Ends the attempt; found again in the trap's error chain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{what} reached its limit of {limit}; raise `limits.{key}` in the pipeline file")]
+#[error("{what} reached its limit of {limit}; {remedy}")]
 pub struct TrapLimit {
-    /// The key under `[stage.<name>.limits]`.
-    pub key: &'static str,
     pub what: &'static str,
     pub limit: String,
+    /// What to do about it, such as the key under `[stage.<name>.limits]` to raise.
+    pub remedy: &'static str,
 }
 
 /// The store's data. Capabilities keep their live state in rooms, found by type.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use capability::{Boundary, Clock, Ledger, Registry, Room, Setting, StageState, TrapLimit};
+use capability::log::PASS_ON;
+use capability::{Boundary, Clock, Ledger, Registry, Room, Setting, StageLog, StageState, TrapLimit};
 use event::{DenialRecord, Event, EventSink, FailureKind, Kind, Outcome};
 use pipeline::plan::{Bound, Limits};
 use tokio::sync::watch;
@@ -109,6 +110,7 @@ impl Host {
                 // commands write to the log too: a full one ends the stage even while the component waits
                 closed = log.closing() => Some(Err(wasmtime::Error::new(closed))),
                 result = call => Some(result),
+                () = pass_on(&log) => None,
             }
         };
         let memory_refused = store.data_mut().room::<MemoryLimit>().refused;
@@ -222,6 +224,14 @@ async fn stopped(stop: &mut watch::Receiver<Stop>, least: Stop) {
     }
 }
 
+/// Lets people see what the stage prints while it runs. Never ends.
+async fn pass_on(log: &StageLog) {
+    loop {
+        tokio::time::sleep(PASS_ON).await;
+        log.pass_on();
+    }
+}
+
 async fn leave(rooms: Vec<Box<dyn Room>>) {
     for room in rooms {
         room.leave().await;
@@ -284,7 +294,7 @@ impl Finished {
             return Finished::failed(FailureKind::Crashed, message);
         }
         let text = format!("{trap:#}");
-        if text.contains("resource table has no free keys") || text.contains("too many component handles") || text.contains("maximum size")
+        if text.contains("resource table has no free keys") || text.contains("store handle limit exceeded") || text.contains("maximum size")
         {
             let message = format!("open handles reached their limit of {}; raise `limits.handles` in the pipeline file", limits.handles);
             return Finished::failed(FailureKind::Limit, message);

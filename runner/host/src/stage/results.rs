@@ -77,8 +77,12 @@ fn count(state: &mut StageState, bytes: usize) -> Result<()> {
     let room = state.room::<ResultsRoom>();
     room.reported += bytes as u64;
     if room.reported > REPORT_LIMIT {
-        let limit = format!("{} MiB; report less", REPORT_LIMIT >> 20);
-        return Err(wasmtime::Error::new(TrapLimit { key: "report", what: "the stage's findings and test cases", limit }));
+        let limit = format!("{} MiB", REPORT_LIMIT >> 20);
+        return Err(wasmtime::Error::new(TrapLimit {
+            what: "the text of the stage's findings and test cases",
+            limit,
+            remedy: "report less",
+        }));
     }
     Ok(())
 }

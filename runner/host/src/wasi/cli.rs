@@ -45,7 +45,11 @@ impl Output for LogOutput {
 pub fn write_log(log: &StageLog, bytes: &[u8]) -> Result<()> {
     use capability::log::Closed;
     log.write(Stream::Stage, bytes).map_err(|closed| match closed {
-        Closed::Limit(limit) => wasmtime::Error::new(TrapLimit { key: "log", what: "the stage's log", limit: format!("{limit} bytes") }),
+        Closed::Limit(limit) => wasmtime::Error::new(TrapLimit {
+            what: "the stage's log",
+            limit: format!("{limit} bytes"),
+            remedy: "raise `limits.log` in the pipeline file",
+        }),
         Closed::Disk(_) => wasmtime::Error::new(closed),
     })
 }

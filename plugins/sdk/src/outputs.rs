@@ -30,7 +30,7 @@ impl fmt::Display for Error {
                 write!(f, "`{name}` cannot name an output: use a letter, then letters, digits, `-` and `_`, 64 at most")
             }
             Error::TooLarge(limit) => {
-                write!(f, "the outputs are over the limit of {limit} bytes: pass long data on as an artifact")
+                write!(f, "the outputs are over the limit of {limit} bytes: pass long data on as an artifact, or raise `limits.outputs`")
             }
         }
     }

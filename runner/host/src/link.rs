@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use capability::{Registry, StageState};
 use pipeline::manifest::PluginInfo;
 use pipeline::plan::PlannedGrant;
+use tokio::sync::OnceCell;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Result};
 
@@ -20,19 +21,24 @@ pub struct Prepared {
     pub pre: PluginPre<StageState>,
     /// Capabilities that the component can reach, by their place in the registry: those need a room.
     pub rooms: Vec<usize>,
+    /// On which engine.
+    pub pooled: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     digest: String,
     linked: Vec<usize>,
-    pooled: bool,
+    suits: bool,
 }
+
+/// A component that is, or is being, prepared. Stages that come meanwhile wait for it: a second copy would cost time and memory.
+pub type Slot = Arc<OnceCell<Arc<Prepared>>>;
 
 /// Linked components, once per digest and set of capabilities.
 #[derive(Default)]
 pub struct Links {
-    prepared: Mutex<HashMap<Key, Arc<Prepared>>>,
+    prepared: Mutex<HashMap<Key, Slot>>,
 }
 
 /// Which capabilities a stage's component is linked against, and which of them need a room.
@@ -60,33 +66,22 @@ impl Reach {
 }
 
 impl Links {
-    /// What was prepared before for this component and reach.
-    pub fn get(&self, digest: &str, reach: &Reach, pooled: bool) -> Option<Arc<Prepared>> {
-        let key = Key { digest: digest.to_owned(), linked: reach.linked.clone(), pooled };
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    /// The place of a component with this reach. `suits`: its stages' limits allow the pool.
+    pub fn slot(&self, digest: &str, reach: &Reach, suits: bool) -> Slot {
+        let key = Key { digest: digest.to_owned(), linked: reach.linked.clone(), suits };
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
     }
+}
 
-    /// Maps verified code and links it.
-    pub fn prepare(
-        &self,
-        engines: &Engines,
-        registry: &Registry,
-        digest: &str,
-        reach: Reach,
-        pooled: bool,
-        code: &Path,
-    ) -> Result<Arc<Prepared>> {
-        let engine = if pooled { &engines.pooled } else { &engines.on_demand };
-        let linker = linker(engine, registry, &reach.linked)?;
-        // SAFETY: the code store verified, with a key that only this user can read, that the file is what this user's runner
-        // compiled, and only this user can write to its folder.
-        let component = unsafe { Component::deserialize_file(engine, code)? };
-        let pre = PluginPre::new(linker.instantiate_pre(&component)?)?;
-        let prepared = Arc::new(Prepared { pre, rooms: reach.rooms });
-        let key = Key { digest: digest.to_owned(), linked: reach.linked, pooled };
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).insert(key, prepared.clone());
-        Ok(prepared)
-    }
+/// Maps verified code and links it.
+pub fn prepare(engines: &Engines, registry: &Registry, reach: &Reach, pooled: bool, code: &Path) -> Result<Arc<Prepared>> {
+    let engine = if pooled { &engines.pooled } else { &engines.on_demand };
+    let linker = linker(engine, registry, &reach.linked)?;
+    // SAFETY: the code store verified, with a key that only this user can read, that the file is what this user's runner
+    // compiled, and only this user can write to its folder.
+    let component = unsafe { Component::deserialize_file(engine, code)? };
+    let pre = PluginPre::new(linker.instantiate_pre(&component)?)?;
+    Ok(Arc::new(Prepared { pre, rooms: reach.rooms.clone(), pooled }))
 }
 
 fn linker(engine: &Engine, registry: &Registry, linked: &[usize]) -> Result<Linker<StageState>> {

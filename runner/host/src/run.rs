@@ -12,7 +12,7 @@ use wasmtime::{Store, Trap};
 
 use crate::engine::Engines;
 use crate::limits::MemoryLimit;
-use crate::link::{Links, Prepared, Reach};
+use crate::link::{self, Links, Prepared, Reach};
 use crate::plugin::PluginFile;
 use crate::stage::ResultsRoom;
 use crate::stage::bindings::runner::boundary::types::Denial as WitDenial;
@@ -92,8 +92,7 @@ impl Host {
             Ok(prepared) => prepared,
             Err((kind, message)) => return Finished::failed(kind, message),
         };
-        let (prepared, pooled) = prepared;
-        let mut store = match self.store_for(&prepared, &attempt, pooled) {
+        let mut store = match self.store_for(&prepared, &attempt) {
             Ok(store) => store,
             Err(message) => return Finished::failed(FailureKind::Host, message),
         };
@@ -133,7 +132,7 @@ impl Host {
         }
     }
 
-    async fn prepare(&self, attempt: &Attempt<'_>) -> Result<(Arc<Prepared>, bool), (FailureKind, String)> {
+    async fn prepare(&self, attempt: &Attempt<'_>) -> Result<Arc<Prepared>, (FailureKind, String)> {
         let limits = &attempt.setting.limits;
         let (plugin, info) = (attempt.plugin, &attempt.plugin.info);
         let size = plugin.bytes.len() as u64;
@@ -143,38 +142,38 @@ impl Host {
         }
         let reach = Reach::of(&self.options.registry, info, &attempt.bound.grants);
         let suits = self.engines.pool_suits(limits);
-        for pooled in [suits, false] {
-            if let Some(prepared) = self.links.get(&info.digest, &reach, pooled) {
-                return Ok((prepared, pooled));
-            }
-        }
-        if let Some(import) = crate::link::unknown_import(&self.options.registry, info) {
+        let slot = self.links.slot(&info.digest, &reach, suits);
+        slot.get_or_try_init(|| self.compile_and_link(attempt, &reach, suits)).await.cloned()
+    }
+
+    async fn compile_and_link(&self, attempt: &Attempt<'_>, reach: &Reach, suits: bool) -> Result<Arc<Prepared>, (FailureKind, String)> {
+        let (plugin, info) = (attempt.plugin, &attempt.plugin.info);
+        let registry = &self.options.registry;
+        if let Some(import) = link::unknown_import(registry, info) {
             return Err((FailureKind::Host, format!("{} imports `{import}`, which this runner does not provide", info.uses)));
         }
         let compiling = || {
             self.emit(Kind::Compiling { plugin: info.uses.clone(), digest: info.digest.clone() });
         };
-        let code = self.store.code(&info.digest, &plugin.bytes, limits.compile, compiling).await.map_err(|error| {
+        let limit = attempt.setting.limits.compile;
+        let code = self.store.code(&info.digest, &plugin.bytes, limit, compiling).await.map_err(|error| {
             let kind = match &error {
                 StoreError::Compile(crate::CompileError::Timeout(_)) => FailureKind::Limit,
                 _ => FailureKind::Host,
             };
             (kind, format!("{}: {error}", info.uses))
         })?;
-        let prepare = |reach, pooled| self.links.prepare(&self.engines, &self.options.registry, &info.digest, reach, pooled, &code.path);
         if suits {
             // a component with more memories or tables than a slot of the pool has is no mistake: it runs on demand
-            if let Ok(prepared) = prepare(Reach::of(&self.options.registry, info, &attempt.bound.grants), true) {
-                return Ok((prepared, true));
+            if let Ok(prepared) = link::prepare(&self.engines, registry, reach, true, &code.path) {
+                return Ok(prepared);
             }
         }
-        match prepare(reach, false) {
-            Ok(prepared) => Ok((prepared, false)),
-            Err(error) => Err((FailureKind::Host, format!("{} can't be linked: {error:#}", info.uses))),
-        }
+        link::prepare(&self.engines, registry, reach, false, &code.path)
+            .map_err(|error| (FailureKind::Host, format!("{} can't be linked: {error:#}", info.uses)))
     }
 
-    fn store_for(&self, prepared: &Prepared, attempt: &Attempt<'_>, pooled: bool) -> Result<Store<StageState>, String> {
+    fn store_for(&self, prepared: &Prepared, attempt: &Attempt<'_>) -> Result<Store<StageState>, String> {
         let setting = &attempt.setting;
         let options = &self.options;
         let boundary = Boundary::new(setting.stage.clone(), setting.attempt, options.ledger.clone(), options.sink.clone(), Clock::start());
@@ -190,7 +189,7 @@ impl Host {
                 state.enter(capability.enter(grant, setting).map_err(|e| format!("{}: {e}", schema.name()))?);
             }
         }
-        let engine = if pooled { &self.engines.pooled } else { &self.engines.on_demand };
+        let engine = if prepared.pooled { &self.engines.pooled } else { &self.engines.on_demand };
         let mut store = Store::new(engine, state);
         store.limiter(|state| state.room::<MemoryLimit>());
         store.set_hostcall_fuel(usize::try_from(setting.limits.hostcall).unwrap_or(usize::MAX));

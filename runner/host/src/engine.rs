@@ -60,7 +60,7 @@ impl Engines {
             .max_tables_per_component(16)
             .table_elements(20_000)
             .max_unused_warm_slots(64)
-            .linear_memory_keep_resident(128 << 10)
+            .linear_memory_keep_resident(32 << 10)
             .table_keep_resident(16 << 10)
             .pagemap_scan(Enabled::No);
         let mut pooled = base();

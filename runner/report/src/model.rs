@@ -289,7 +289,8 @@ impl Run {
                 }
                 if let Outcome::Failed { kind: FailureKind::Denied, denial: Some(denial), .. } = outcome {
                     let results = stage.results();
-                    if !results.shown_denials.contains(denial) {
+                    // the stage may tell in its own words what the host has told already
+                    if !results.shown_denials.iter().any(|told| told.effect == denial.effect && told.subject == denial.subject) {
                         results.denials += 1;
                         results.shown_denials.push(denial.clone());
                     }

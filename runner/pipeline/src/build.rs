@@ -441,14 +441,19 @@ impl Builder<'_> {
         let before = diagnostics.len();
         if let (true, Some(artifact)) = (!writable, stage.artifacts.first()) {
             let message = format!("`{}` can leave no artifact: nothing of the workspace is granted for writing", stage.name);
-            diagnostics.push(
-                Diagnostic::error("artifact-unwritable", artifact.name.span.clone(), message)
-                    .hint(format!("grant the folder that it stands in, for writing, in [stage.{}.grants]", stage.name)),
-            );
+            diagnostics.push(Diagnostic::error("artifact-unwritable", artifact.name.span.clone(), message).hint(grant_hint(
+                "grant the folder that it stands in, for writing",
+                &stage.name,
+                &fixed_part(artifact, true),
+                "write",
+            )));
         }
         if let (true, Some(consume)) = (mounts.is_empty(), stage.consumes.first()) {
             let message = format!("`{}` can't see what it consumes: nothing of the workspace is granted", stage.name);
-            let hint = format!("grant what is consumed, for reading, in [stage.{}.grants]", stage.name);
+            let from = self.pipeline.stages.iter().find(|other| other.name == consume.stage);
+            let artifact = from.and_then(|from| from.artifacts.iter().find(|artifact| artifact.name.name == consume.artifact));
+            let path = artifact.map_or_else(|| ".".to_owned(), |artifact| fixed_part(artifact, false));
+            let hint = grant_hint("grant what is consumed, for reading", &stage.name, &path, "read");
             diagnostics.push(Diagnostic::error("consume-unreadable", consume.span.clone(), message).hint(hint));
         }
         if let Some(span) = &stage.shared {
@@ -583,4 +588,18 @@ fn id(name: &str, matrix: &MatrixValues) -> String {
     }
     let values: Vec<String> = matrix.iter().map(|(key, value)| format!("{key}={}", value.text())).collect();
     format!("{name} ({})", values.join(", "))
+}
+
+/// The lines that are missing, as they would stand in the file.
+fn grant_hint(what: &str, stage: &str, path: &str, access: &str) -> String {
+    format!("{what}, for example:\n\n[stage.{}.grants]\nfiles = [{{ path = \"{}\", access = \"{access}\" }}]", shown(stage), shown(path))
+}
+
+/// The names with which the artifact's first path begins, up to the first that only a run can tell. `folder`: without the file's own.
+fn fixed_part(artifact: &model::Artifact, folder: bool) -> String {
+    let Some(Value::String(path)) = artifact.paths.first().map(|node| &node.value) else { return ".".to_owned() };
+    let names: Vec<&str> = path.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
+    let open = |name: &&str| name.contains(['*', '?', '[', '{', '$']);
+    let fixed = names.iter().position(open).unwrap_or(if folder { names.len().saturating_sub(1) } else { names.len() });
+    if fixed == 0 { ".".to_owned() } else { names[..fixed].join("/") }
 }

@@ -2,10 +2,14 @@
 
 mod cases {
     mod boundary;
+    mod code_store;
     mod command_line;
     mod confinement;
     mod escapes;
+    mod grants;
     mod limits;
+    mod plugin_guide;
+    mod outcomes;
     mod quickstart;
 }
 

@@ -8,6 +8,7 @@ mod hostile;
 pub mod processes;
 mod run;
 mod told;
+pub mod xml;
 
 pub use guests::guest;
 pub use hostile::Case;

@@ -85,3 +85,19 @@ fn several_runners_compile_the_same_plugin_at_once() {
     let code = files(cache.path()).into_iter().filter(|file| std::fs::metadata(file).is_ok_and(|meta| meta.len() > 64 << 10)).count();
     assert_eq!(code, 1, "what was compiled in vain was left behind: {:?}", files(cache.path()));
 }
+
+#[test]
+fn what_is_no_component_is_refused_before_anything_is_compiled() {
+    let (project, store) = project();
+    for (bytes, why) in [
+        (&b"not wasm at all"[..], "not a WebAssembly component"),
+        (&b"\0asm\x01\0\0\0"[..], "a core module"),
+        (&b"\0asm\x0d\0\x01\0"[..], "does not export `run`"),
+    ] {
+        project.write("broken.wasm", bytes);
+        project.write("broken.toml", "format = 1\nname = \"broken\"\n[stage.only]\nuses = \"./broken.wasm\"\n");
+        project.run(&["check", "broken.toml"]).expect(3).says(why);
+        project.run(&["inspect", "broken.wasm"]).expect(2).says(why);
+    }
+    assert!(files(store.path()).is_empty(), "something was compiled");
+}

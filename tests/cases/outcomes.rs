@@ -66,6 +66,16 @@ fn a_panic_is_in_the_log() {
     assert!(told.log("s").contains("src/lib.rs"), "it says where: {}", told.printed());
 }
 
+/// A component without a `files` grant has no workspace, so the host is never asked; the missing line is named all the same.
+#[test]
+fn a_stage_without_a_workspace_is_told_what_to_grant() {
+    let project = project(&[stage("blind", "", "{ do = \"need\", path = \"src/a.txt\" }")]).file("src/a.txt", "hi");
+    let lines = "files = [{ path = \"src/a.txt\", access = \"read\" }]";
+    project.exec().expect(5).says("[stage.blind.grants]").says(lines);
+    project.replace("pipeline.toml", "with.tries", &format!("grants.{lines}\nwith.tries"));
+    project.exec().expect(0);
+}
+
 /// The denial is worth more than a failure: it says that the pipeline file has to change.
 #[test]
 fn a_denial_that_fails_the_run_names_the_missing_line() {

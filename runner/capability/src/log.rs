@@ -280,7 +280,7 @@ mod tests {
         log.write(Stream::Command(1), b"line\ntwo").unwrap();
         log.flush(None);
         assert_eq!(std::fs::read_to_string(log.path()).unwrap(), "stage\none line\ntwo\n");
-        assert_eq!(kept.0.lock().unwrap().last().unwrap(), &(Stream::Command(1), "two\n".to_owned()));
+        assert_eq!(kept.0.lock().unwrap().last().unwrap(), &(Stream::Command(1), "one line\ntwo\n".to_owned()));
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct Found {
 
 /// Reads the sections of a component. Runs nothing, compiles nothing.
 pub fn read(bytes: &[u8]) -> Result<Found, String> {
+    if !bytes.starts_with(b"\0asm") {
+        return Err("not a WebAssembly component: it does not begin as one".into());
+    }
     let mut found = Found { manifest: None, imports: Vec::new(), exports: Vec::new() };
     let mut depth = 0usize;
     for payload in Parser::new(0).parse_all(bytes) {

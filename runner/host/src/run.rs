@@ -127,7 +127,7 @@ impl Host {
             Some(Ok(Ok(outcome))) => {
                 Finished { outcome: Outcome::Passed { summary: outcome.summary }, outputs: outputs.into_iter().collect() }
             }
-            Some(Ok(Err(failure))) => Finished::from_failure(failure),
+            Some(Ok(Err(failure))) => Finished::from_failure(failure, &setting.name),
             Some(Err(trap)) => Finished::from_trap(&trap, memory_refused, &setting.limits),
         }
     }
@@ -263,14 +263,14 @@ impl Finished {
         Finished { outcome, outputs: Vec::new() }
     }
 
-    fn from_failure(failure: Failure) -> Self {
+    fn from_failure(failure: Failure, stage: &str) -> Self {
         match failure {
             Failure::Failed(message) => Finished::failed(FailureKind::Failed, message),
             Failure::Misconfigured(message) => Finished::failed(FailureKind::Misconfigured, message),
             Failure::Errored(message) => Finished::failed(FailureKind::Errored, message),
             Failure::Denied(denial) => {
                 let message = format!("{} {} was denied: {}", denial.effect, denial.subject, denial.reason);
-                let outcome = Outcome::Failed { kind: FailureKind::Denied, message, soft: false, denial: Some(record(denial)) };
+                let outcome = Outcome::Failed { kind: FailureKind::Denied, message, soft: false, denial: Some(record(denial, stage)) };
                 Finished { outcome, outputs: Vec::new() }
             }
         }
@@ -311,6 +311,8 @@ impl Finished {
     }
 }
 
-fn record(denial: WitDenial) -> DenialRecord {
-    DenialRecord { effect: denial.effect, subject: denial.subject, code: denial.code, reason: denial.reason, remedy: denial.remedy }
+/// A component does not know what its stage is called in the file: lines of its own get their table.
+fn record(denial: WitDenial, stage: &str) -> DenialRecord {
+    let remedy = denial.remedy.map(|lines| if lines.starts_with('[') { lines } else { format!("[stage.{stage}.grants]\n{lines}") });
+    DenialRecord { effect: denial.effect, subject: denial.subject, code: denial.code, reason: denial.reason, remedy }
 }

@@ -76,6 +76,11 @@ fn at<T>(operation: &'static str, path: impl AsRef<Path>, act: impl FnOnce(&Path
     act(&path).map_err(|source| Error { operation, path, source })
 }
 
+/// Whether the stage has no `files` grant: then there is no workspace.
+fn ungranted() -> bool {
+    cfg!(target_arch = "wasm32") && !Path::new(WORKSPACE).exists()
+}
+
 /// What went wrong with which file.
 #[derive(Debug)]
 pub struct Error {
@@ -90,9 +95,22 @@ pub struct Error {
 impl Error {
     /// The refusal, if it is one. WASI only says "permission denied"; what would allow it, the host has told the user.
     pub fn denial(&self) -> Option<Denial> {
-        let code = failure::denial_code(&self.source)?;
-        let subject = self.path.strip_prefix(WORKSPACE).unwrap_or(&self.path);
-        Some(failure::files_denial(code, &subject.display().to_string()))
+        let subject = self.path.strip_prefix(WORKSPACE).unwrap_or(&self.path).display().to_string();
+        match failure::denial_code(&self.source) {
+            Some(code) => Some(failure::files_denial(code, &subject)),
+            None if self.source.kind() == io::ErrorKind::NotFound && self.path.starts_with(WORKSPACE) && ungranted() => {
+                Some(self.no_workspace(subject))
+            }
+            None => None,
+        }
+    }
+
+    /// Without any `files` grant the host is never asked, and has told the user nothing.
+    fn no_workspace(&self, subject: String) -> Denial {
+        let access = if self.operation == "write" { "write" } else { "read" };
+        let remedy = format!("files = [{{ path = {}, access = \"{access}\" }}]", serde_json::Value::from(subject.as_str()));
+        let (effect, code, reason) = ("files.open".into(), "not-granted".into(), "the stage has no `files` grant".into());
+        Denial { effect, subject, code, reason, remedy: Some(remedy) }
     }
 }
 
@@ -149,6 +167,14 @@ mod tests {
         let error = read(&missing).unwrap_err();
         assert!(error.to_string().starts_with(&format!("cannot read {}: ", missing.display())), "{error}");
         assert!(matches!(Failure::from(error), Failure::Errored(_)));
+    }
+
+    #[test]
+    fn a_stage_without_a_workspace_is_told_what_to_grant() {
+        let error = Error { operation: "write", path: "/workspace/out/a b".into(), source: io::ErrorKind::NotFound.into() };
+        let denial = error.no_workspace("out/a b".into());
+        assert_eq!(denial.remedy.as_deref(), Some("files = [{ path = \"out/a b\", access = \"write\" }]"));
+        assert!(error.denial().is_none(), "natively there is nothing to grant");
     }
 
     #[test]

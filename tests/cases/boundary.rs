@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use end_to_end::{Case, Project};
+use end_to_end::{Case, Project, confined};
 
 use crate::RUNNER;
 
@@ -335,4 +335,39 @@ fn clocks_move_and_random_numbers_never_repeat() {
     different.sort();
     different.dedup();
     assert_eq!(different.len(), drawn.len(), "{drawn:?}");
+}
+
+/// `http://<name>.stage` is a process of the stage's own, and of no other's.
+#[test]
+fn a_service_answers_its_own_stage_alone() {
+    if !confined(RUNNER, "a_service_answers_its_own_stage_alone") {
+        return;
+    }
+    let server = "use Socket; socket(my $s, PF_INET, SOCK_STREAM, 0); bind($s, sockaddr_in(8099, INADDR_LOOPBACK)) && listen($s, 9) or die;\n\
+        while (accept(my $c, $s)) { my $line = <$c>; print $c \"HTTP/1.1 200 OK\\r\\ncontent-length: 5\\r\\nconnection: close\\r\\n\\r\\nhello\"; close $c }\n";
+    let project = Project::hostile(RUNNER).file("src/serve.pl", server);
+    let grants = "files = [{ path = \"src\", access = \"read\" }]\ncommands = { in = \"process\", programs = [\"perl\", \"sleep\"] }";
+    let http = |url: &str| format!("http = [{{ url = \"{url}\", private = true }}]");
+    let tries = [
+        "{ do = \"sleep\", millis = 1500 }".to_owned(),
+        get("http://app.stage:8099/"),
+        get("http://127.0.0.1:8099/"),
+        get("http://app.owner.stage:8099/"),
+    ];
+    project.write(
+        "pipeline.toml",
+        format!(
+            "format = 1\nname = \"services\"\n\n[stage.owner]\nuses = \"command\"\n[stage.owner.with]\nrun = [\"sleep\", \"4\"]\n\
+         background = [{{ name = \"app\", run = [\"perl\", \"src/serve.pl\"], ready = {{ http = \"http://app.stage:8099/\" }} }}]\n\
+         [stage.owner.grants]\n{grants}\n{}\n\n[stage.other]\nuses = \"./hostile.wasm\"\nwith.tries = [{}]\n[stage.other.grants]\n\
+         http = [{{ url = \"http://app.stage:8099/**\" }}, {{ url = \"http://127.0.0.1:8099/**\" }}]\n",
+            http("http://app.stage:8099/"),
+            tries.join(", "),
+        ),
+    );
+    let told = project.run(&["exec", "--format", "json", "--jobs", "2"]).expect(0).told();
+    let answers: Vec<String> = told.attempts("other").into_iter().map(|attempt| attempt.answer).collect();
+    assert_eq!(answers.len(), 4, "{}", told.printed());
+    assert!(answers[1].starts_with("error") && answers[2].starts_with("error"), "{answers:?}");
+    assert!(answers[3].starts_with("refused not-granted"), "{answers:?}");
 }

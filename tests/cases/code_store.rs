@@ -92,7 +92,7 @@ fn what_is_no_component_is_refused_before_anything_is_compiled() {
     for (bytes, why) in [
         (&b"not wasm at all"[..], "not a WebAssembly component"),
         (&b"\0asm\x01\0\0\0"[..], "a core module"),
-        (&b"\0asm\x0d\0\x01\0"[..], "does not export `run`"),
+        (&b"\0asm\x0d\0\x01\0"[..], "no stage: it does not"),
     ] {
         project.write("broken.wasm", bytes);
         project.write("broken.toml", "format = 1\nname = \"broken\"\n[stage.only]\nuses = \"./broken.wasm\"\n");

@@ -361,7 +361,7 @@ sees descriptor 'cat <&9'
 sees descriptor-by-name 'cat /proc/self/fd/9 || cat /proc/1/fd/9'
 sees more-descriptors 'ls /proc/self/fd | grep -vx \"[0-3]\"'
 sees descriptors-of-pid-1 'cat /proc/1/fd/*'
-sees bystander 'for p in /proc/[0-9]*; do tr \"\\\\0\" \"\\\\n\" < $p/cmdline; done | grep -x \"{marker}\"'
+sees bystander 'for p in /proc/[0-9]*; do test \"$(tr \"\\\\0\" \" \" < $p/cmdline)\" = \"sleep {marker} \" && exit 0; done; exit 1'
 can signal-runner kill -0 {}
 can signal-bystander kill -0 {}",
         std::process::id(),
@@ -477,6 +477,24 @@ fn a_killed_runner_leaves_no_process() {
     let work = fs::read_dir(project.path().join(".runner/runs")).expect("runs").flatten().map(|run| run.path().join("work"));
     let left: Vec<_> = work.filter(|work| work.exists() && fs::read_dir(work).is_ok_and(|mut entries| entries.next().is_some())).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_stage_out_of_time_leaves_no_process() {
+    if !confined(RUNNER, "a_stage_out_of_time_leaves_no_process") {
+        return;
+    }
+    let (project, _outside) = scene();
+    let marker = processes::marker();
+    let script = format!("trap '' TERM INT HUP; sleep {marker} & setsid sleep {marker} & while true; do sleep {marker}; done");
+    project.write("pipeline.toml", pipeline("", ALL, &script).replace("timeout = \"2m\"", "timeout = \"2s\""));
+    let running = project.start(&["exec", "--format", "json"]);
+    processes::wait_for(&marker, 3);
+    let told = running.finish().expect(1).told();
+    assert_eq!(told.ended("try").kind, "timed-out");
+    assert_eq!(processes::with(&marker), Vec::<u32>::new());
+    let took = Duration::from_nanos(told.nanos("try"));
+    assert!(took < Duration::from_secs(20), "two seconds and the grace, and it took {took:?}");
 }
 
 /// A stage that kills everything it can kills itself.

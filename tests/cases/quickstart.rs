@@ -82,7 +82,8 @@ fn a_failing_test_is_told_by_name_and_line() {
 fn a_vulnerable_dependency_is_told_with_its_mend() {
     let project = quickstart();
     let lock = project.read("shop/Cargo.lock");
-    let package = "\n[[package]]\nname = \"smallvec\"\nversion = \"1.6.0\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n";
+    let package =
+        "\n[[package]]\nname = \"smallvec\"\nversion = \"1.6.0\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n";
     project.write("shop/Cargo.lock", format!("{lock}{package}"));
     broken(&project, "audit", &["smallvec", "1.6.0", "shop/Cargo.lock"]);
 }

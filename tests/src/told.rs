@@ -103,18 +103,18 @@ impl Told {
 
     /// The attempts of a stage that is the guest `hostile`.
     pub fn attempts(&self, stage: &str) -> Vec<Attempt> {
-        let (mut attempts, mut denials) = (Vec::new(), Vec::new());
+        // each attempt ends with a progress event; denials are told as they happen, the log in batches
+        let (mut each, mut denials) = (Vec::new(), Vec::new());
         for event in self.events.iter().filter(|event| event["stage"] == stage) {
-            if event["event"] == "denied" {
-                denials.push(denial(event));
-            }
-            for line in event["bytes"].as_str().into_iter().flat_map(str::lines) {
-                if let Some((_, answer)) = line.strip_prefix("RESULT ").and_then(|rest| rest.split_once(' ')) {
-                    attempts.push(Attempt { answer: answer.to_owned(), denials: std::mem::take(&mut denials) });
-                }
+            match event["event"].as_str() {
+                Some("denied") => denials.push(denial(event)),
+                Some("progress") => each.push(std::mem::take(&mut denials)),
+                _ => {}
             }
         }
-        attempts
+        let log = self.log(stage);
+        let answers = log.lines().filter_map(|line| line.strip_prefix("RESULT ")?.split_once(' '));
+        answers.zip(each).map(|((_, answer), denials)| Attempt { answer: answer.to_owned(), denials }).collect()
     }
 
     /// Everything that was printed, for messages.

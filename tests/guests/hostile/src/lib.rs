@@ -15,7 +15,7 @@ mod result;
 
 use std::time::Duration;
 
-use runner_sdk::{Context, Failure, Outcome, Stage, commands, files as sdk_files, log, outputs};
+use runner_sdk::{Context, Failure, Outcome, Stage, commands, files as sdk_files, log, outputs, progress};
 use serde::Deserialize;
 
 use result::{Attempted, refused};
@@ -122,11 +122,14 @@ impl Stage for Hostile {
     type Settings = Settings;
 
     fn run(context: &Context, settings: Settings) -> Result<Outcome, Failure> {
+        let total = settings.tries.len();
         for (index, what) in settings.tries.into_iter().enumerate() {
             match what.attempt(context)? {
                 Attempted::Over(outcome) => return Ok(outcome),
                 told => log::info(format_args!("RESULT {index} {told}")),
             }
+            // events tell what was denied up to here; the log comes in batches, some time later
+            progress::update(index as u64 + 1, total as u64, "");
         }
         Ok(Outcome::new("tried everything"))
     }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::denial::Denial;
 use crate::effect::{Decision, Effect};
 use crate::ledger::{Ledger, LedgerError, Record};
+use crate::log::StageLog;
 
 /// How often a policy may ask to see more before it must decide.
 const MAX_OBSERVATIONS: usize = 8;
@@ -94,11 +95,21 @@ struct Shared {
     sink: Arc<dyn EventSink>,
     clock: Clock,
     staged: Mutex<Vec<Weak<dyn Staged>>>,
+    log: Option<Arc<StageLog>>,
 }
 
 impl Boundary {
     pub fn new(stage: StageRef, attempt: u32, ledger: Arc<dyn Ledger>, sink: Arc<dyn EventSink>, clock: Clock) -> Self {
-        Boundary { shared: Arc::new(Shared { stage, attempt, ledger, sink, clock, staged: Mutex::default() }) }
+        Boundary { shared: Arc::new(Shared { stage, attempt, ledger, sink, clock, staged: Mutex::default(), log: None }) }
+    }
+
+    /// Keeps the stage's log and its other events in the order in which they happened.
+    #[must_use]
+    pub fn in_order_with(mut self, log: Arc<StageLog>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.log = Some(log);
+        }
+        self
     }
 
     pub fn clock(&self) -> &Clock {
@@ -176,6 +187,9 @@ impl Boundary {
     }
 
     pub fn emit(&self, kind: Kind) {
+        if let Some(log) = &self.shared.log {
+            log.pass_on();
+        }
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64;
         self.shared.sink.emit(&Event { at, kind });
     }

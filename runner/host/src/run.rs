@@ -176,7 +176,8 @@ impl Host {
     fn store_for(&self, prepared: &Prepared, attempt: &Attempt<'_>) -> Result<Store<StageState>, String> {
         let setting = &attempt.setting;
         let options = &self.options;
-        let boundary = Boundary::new(setting.stage.clone(), setting.attempt, options.ledger.clone(), options.sink.clone(), Clock::start());
+        let boundary = Boundary::new(setting.stage.clone(), setting.attempt, options.ledger.clone(), options.sink.clone(), Clock::start())
+            .in_order_with(setting.log.clone());
         let mut state = StageState::new(setting.clone(), boundary);
         state.enter(Box::new(ResultsRoom::default()));
         state.enter(Box::new(StdioRoom(setting.log.clone())));

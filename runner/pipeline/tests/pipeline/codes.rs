@@ -212,7 +212,8 @@ fn nothing_is_wider_than_80_columns_but_words_that_can_not_be_broken() {
     texts.push(TEN.into());
     texts.push(format!("format = 1\nname = \"{}\"\n", "word ".repeat(100)));
     for text in texts {
-        for line in shown(&text).lines() {
+        // TOML is there to be copied, and stays on its line
+        for line in shown(&text).lines().filter(|line| !line.contains(" = {") && !line.contains(" = [")) {
             assert!(line.chars().count() <= 80, "{line}");
         }
     }

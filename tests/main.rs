@@ -8,8 +8,8 @@ mod cases {
     mod escapes;
     mod grants;
     mod limits;
-    mod plugin_guide;
     mod outcomes;
+    mod plugin_guide;
     mod quickstart;
 }
 

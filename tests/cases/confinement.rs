@@ -363,7 +363,7 @@ sees descriptor 'cat <&9'
 sees descriptor-by-name 'cat /proc/self/fd/9 || cat /proc/1/fd/9'
 sees more-descriptors 'ls /proc/self/fd | grep -vx \"[0-3]\"'
 sees descriptors-of-pid-1 'cat /proc/1/fd/*'
-sees bystander 'for p in /proc/[0-9]*; do test \"$(tr \"\\\\0\" \" \" < $p/cmdline)\" = \"sleep {marker} \" && exit 0; done; exit 1'
+sees bystander 'for p in /proc/[0-9]*; do test \"$(tr \"\\\\0\" \" \" < $p/cmdline)\" = \"sleep {pattern} \" && exit 0; done; exit 1'
 can signal-runner kill -0 {}
 can signal-bystander kill -0 {}",
         std::process::id(),

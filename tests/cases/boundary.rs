@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use end_to_end::{Case, Project, confined};
+use end_to_end::{Case, Project, confined, skipped};
 
 use crate::RUNNER;
 
@@ -237,7 +237,7 @@ fn names_of_this_machine() -> Vec<String> {
 #[test]
 fn a_name_that_leads_to_this_machine_is_refused_unless_that_was_meant() {
     let Some(name) = names_of_this_machine().into_iter().next() else {
-        println!("skipped: no name in /etc/hosts leads to a loopback address, other than localhost");
+        skipped("no name in /etc/hosts leads to a loopback address, other than localhost");
         return;
     };
     let server = Server::start();

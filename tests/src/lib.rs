@@ -12,5 +12,5 @@ pub mod xml;
 
 pub use guests::guest;
 pub use hostile::Case;
-pub use run::{Finished, Project, Running, confined};
+pub use run::{Finished, Project, Running, confined, skipped};
 pub use told::{Attempt, Denial, Ended, Told};

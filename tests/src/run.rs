@@ -214,6 +214,12 @@ pub fn confined(runner: &str, test: &str) -> bool {
     }
 }
 
+/// Says that a test, or a part of it, is not run on this machine.
+#[allow(clippy::print_stdout)] // what a test was skipped for belongs in its output
+pub fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
 /// Compiled plugins are kept for all tests, beside the test binary.
 fn cache() -> PathBuf {
     let exe = std::env::current_exe().expect("a test is a program");

@@ -55,6 +55,7 @@ pub enum What {
 }
 
 impl What {
+    #[allow(clippy::print_stdout)] // flooding it is what one of them is for
     pub fn run(self) -> Attempted {
         match self {
             What::Memory { mib } => {

@@ -235,6 +235,7 @@ fn names_of_this_machine() -> Vec<String> {
 
 /// The rule names a host and a port; where the name leads is looked at only when it is asked.
 #[test]
+#[allow(clippy::print_stdout)] // what a test was skipped for belongs in its output
 fn a_name_that_leads_to_this_machine_is_refused_unless_that_was_meant() {
     let Some(name) = names_of_this_machine().into_iter().next() else {
         skipped("no name in /etc/hosts leads to a loopback address, other than localhost");

@@ -26,8 +26,9 @@ use tokio::task::JoinHandle;
 
 use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
 use crate::jail::{Bind, ExitStatus, Jail, JailError, JailProcess, JailSpec, SpawnError, SpawnSpec};
+use crate::lost::Lost;
 use crate::name::Door;
-use crate::policy::{Output, Start, StartError, Started, command_line};
+use crate::policy::{Output, Rules, Start, StartError, Started, command_line};
 
 /// Commands of one attempt that run at the same time.
 const AT_ONCE: usize = 256;
@@ -67,6 +68,8 @@ pub struct Programs {
     jail: OnceCell<Arc<Jail>>,
     running: Mutex<BTreeMap<u32, Arc<Process>>>,
     next: AtomicU32,
+    /// Programs that an earlier process started, which was killed.
+    pub(crate) lost: Mutex<BTreeMap<u32, Lost>>,
     /// Empty folders that stand where a repository could be made up.
     stand_ins: Mutex<Vec<PathBuf>>,
 }
@@ -75,6 +78,8 @@ pub struct Programs {
 pub struct Process {
     control: Control,
     name: Option<String>,
+    /// As a person would type it.
+    pub(crate) line: String,
     ended: watch::Receiver<Option<Ended>>,
     supervisor: Mutex<Option<JoinHandle<()>>>,
 }
@@ -136,7 +141,7 @@ impl Process {
 impl Programs {
     pub fn new(setting: Arc<Setting>, grant: Option<Arc<CommandsGrant>>, warden: PathBuf) -> Self {
         let (jail, running, stand_ins) = (OnceCell::new(), Mutex::default(), Mutex::default());
-        Programs { setting, grant, warden, jail, running, next: AtomicU32::new(1), stand_ins }
+        Programs { setting, grant, warden, jail, running, next: AtomicU32::new(1), lost: Mutex::default(), stand_ins }
     }
 
     pub fn grant(&self) -> Option<&CommandsGrant> {
@@ -147,12 +152,23 @@ impl Programs {
         &self.setting
     }
 
+    /// The grant as policy sees it.
+    pub fn rules(&self) -> Rules<'_> {
+        Rules { grant: self.grant(), stage: &self.setting.name }
+    }
+
+    /// Sees to it that no number is given out twice.
+    pub fn number_is_taken(&self, number: u32) {
+        self.next.fetch_max(number + 1, Ordering::Relaxed);
+    }
+
     pub fn process(&self, number: u32) -> Option<Arc<Process>> {
         self.lock().get(&number).cloned()
     }
 
     /// Kills a program whose handle the guest dropped, and forgets it.
     pub fn forget(&self, number: u32) {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
         let process = self.lock().remove(&number);
         if let Some(process) = process {
             process.kill();
@@ -261,7 +277,7 @@ impl Programs {
         Ok(inside.strip_prefix(SCRATCH).map_or_else(|_| inside.to_owned(), |rest| scratch.join(rest)))
     }
 
-    async fn start(self: &Arc<Self>, start: Start, boundary: &Boundary) -> Started {
+    async fn start(self: &Arc<Self>, start: Start, boundary: &Boundary, number: Option<u32>) -> Started {
         let Some(grant) = self.grant.clone() else { return Err(StartError::System("nothing is granted".into())) };
         if self.lock().values().filter(|p| !p.has_ended()).count() >= AT_ONCE {
             return Err(StartError::Limit(format!("{AT_ONCE} commands run already; wait for one of them")));
@@ -271,7 +287,7 @@ impl Programs {
         {
             return Err(StartError::Invalid(format!("`{name}` is no name: lower-case letters, digits and `-`, 63 at most")));
         }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let number = number.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
         let invalid = |error: io::Error| StartError::System(format!("the command's pipes: {error}"));
         let (stdin, feed) = stdin(&start.stdin).map_err(invalid)?;
         let (stdout, stdout_end) = output().map_err(invalid)?;
@@ -307,17 +323,13 @@ impl Programs {
             return Err(StartError::Invalid(format!("there is a process named `{name}` already")));
         }
         let (told, ended) = watch::channel(None);
-        let process = Arc::new(Process { control, name: start.name.clone(), ended, supervisor: Mutex::new(None) });
+        let line = command_line(&start.program, &start.arguments);
+        let process = Arc::new(Process { control, name: start.name.clone(), line: line.clone(), ended, supervisor: Mutex::new(None) });
         let place = match grant.place {
             Place::Process => "process",
             Place::Host => "host",
         };
-        boundary.emit(Kind::CommandStarted {
-            stage: self.setting.stage.clone(),
-            command: number,
-            line: command_line(&start.program, &start.arguments),
-            place: place.to_owned(),
-        });
+        boundary.emit(Kind::CommandStarted { stage: self.setting.stage.clone(), command: number, line, place: place.to_owned() });
         let supervisor = Supervisor {
             programs: self.clone(),
             process: process.clone(),
@@ -375,12 +387,20 @@ impl Programs {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
+        let path = format!("commands/{name}");
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        // what a program that was cut off left of it
+        if let Ok(folder) =
+            rustix::fs::openat2(&scratch, "commands", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), beneath)
+        {
+            let _ = rustix::fs::unlinkat(&folder, name, rustix::fs::AtFlags::empty());
+        }
         let file = rustix::fs::openat2(
             &scratch,
-            format!("commands/{name}"),
+            &path,
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC,
             Mode::from_raw_mode(0o600),
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+            beneath,
         )?;
         Ok(file.into())
     }
@@ -592,6 +612,8 @@ fn spawn_error(error: JailError) -> StartError {
 pub struct Starter<'a> {
     pub programs: &'a Arc<Programs>,
     pub boundary: &'a Boundary,
+    /// Of a program that is started again.
+    pub number: Option<u32>,
 }
 
 impl Backend<Start> for Starter<'_> {
@@ -601,6 +623,10 @@ impl Backend<Start> for Starter<'_> {
 
     async fn act(&self, permitted: Permitted<Start>) -> Started {
         let (start, ()) = permitted.into_parts();
-        self.programs.start(start, self.boundary).await
+        self.programs.start(start, self.boundary, self.number).await
+    }
+
+    fn skipped(&self, start: &Start) -> Option<Started> {
+        Some(Err(StartError::System(format!("`{}` was cut off with the runner, and was not started again", start.program))))
     }
 }

@@ -24,6 +24,8 @@ pub struct CommandsGrant {
     pub place: Place,
     /// Names, and paths as [`normal_program`] writes them.
     pub programs: Vec<String>,
+    /// Running any of them twice does no harm: one that was cut off with the runner is started again.
+    pub repeatable: bool,
     /// With their expansions, in the order of the file. Empty on the host.
     pub toolchains: Vec<(String, Toolchain)>,
 }
@@ -59,6 +61,7 @@ impl GrantSchema for Schema {
         let place = reader.word("in", &[("process", Place::Process), ("host", Place::Host)]);
         reader.require("programs");
         let programs = programs(&mut reader);
+        let repeatable = reader.boolean("repeatable").is_some_and(|repeatable| repeatable.value);
         let names = toolchain_names(&mut reader);
         let overruled = self.unconfined && place.as_ref().is_some_and(|p| p.value == Place::Process);
         if let Some(Spanned { value, span }) = &place
@@ -90,7 +93,7 @@ impl GrantSchema for Schema {
             return None;
         }
         let place = if overruled { Place::Host } else { place?.value };
-        Some(Arc::new(CommandsGrant { place, programs, toolchains }))
+        Some(Arc::new(CommandsGrant { place, programs, repeatable, toolchains }))
     }
 }
 

@@ -1,15 +1,16 @@
 //! The host functions of `runner:commands`: lift, cross, lower.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use capability::{Denial, StageState};
+use bytes::Bytes;
+use capability::{Ask, Denial, StageState};
 use futures::future::select_all;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
-use crate::backend::{Captured, Ended, Process, Starter};
-use crate::policy::{self, Output, Rules, Start, StartError};
+use crate::backend::{Captured, Ended, Starter};
+use crate::lost::Found;
+use crate::policy::{self, Output, Start, StartError};
 use crate::{Handle, Room};
 
 pub mod bindings {
@@ -36,36 +37,56 @@ use bindings::runner::commands::commands as wit;
 
 impl wit::Host for StageState {
     async fn start(&mut self, command: wit::Command) -> Result<std::result::Result<Resource<Handle>, wit::Error>> {
-        let start = lift(command);
         let boundary = self.boundary.clone();
-        let room: &Room = self.room();
+        let room: &mut Room = self.room();
         let programs = room.programs.clone();
-        let rules = Rules { grant: programs.grant(), stage: &programs.setting().name };
-        let starter = Starter { programs: &programs, boundary: &boundary };
-        match boundary.cross(&rules, start, &starter).await {
-            Ok(Ok(number)) => Ok(Ok(self.table.push(Handle(number))?)),
+        if boundary.replays() {
+            room.revive_at(&boundary);
+        }
+        let start = lift(command, programs.grant().is_some_and(|grant| grant.repeatable));
+        let starter = Starter { programs: &programs, boundary: &boundary, number: None };
+        match boundary.cross(&programs.rules(), start.clone(), &starter).await {
+            Ok(Ok(number)) => {
+                programs.adopt(number, start);
+                Ok(Ok(self.table.push(Handle(number))?))
+            }
             Ok(Err(error)) => Ok(Err(lower_error(error))),
             Err(refusal) => Ok(Err(wit::Error::Denied(lower_denial(refusal.denial()?)))),
         }
     }
 
     async fn wait_any(&mut self, processes: Vec<Resource<Handle>>, timeout: u64) -> Result<Option<u32>> {
-        let processes = processes.iter().map(|handle| process(self, handle)).collect::<Result<Vec<_>>>()?;
-        if processes.is_empty() {
+        let numbers = processes.iter().map(|handle| Ok(self.table.get(handle)?.0)).collect::<Result<Vec<u32>>>()?;
+        if numbers.is_empty() {
             return Ok(None);
         }
-        let waits = select_all(processes.iter().map(|process| Box::pin(process.wait())));
-        let first = match timeout {
-            0 => {
-                waits.await;
-                true
+        let (boundary, programs) = (self.boundary.clone(), self.room::<Room>().programs.clone());
+        // a time of the stage's clock, so that a wait that was cut off goes on from where it was
+        let deadline = (timeout > 0).then(|| boundary.clock().now().saturating_add(timeout));
+        let until = deadline.map(|deadline| boundary.clock().epoch().saturating_add(deadline));
+        let ask = Ask::new("commands.wait-any", &(&numbers, timeout))?.waits(until);
+        let look = async {
+            let mut waited = Vec::new();
+            for number in &numbers {
+                waited.push(programs.found(*number, &boundary).await?);
             }
-            nanos => tokio::time::timeout(Duration::from_nanos(nanos), waits).await.is_ok(),
+            let waits = select_all(waited.iter().map(|found| Box::pin(found.wait())));
+            let first = match deadline {
+                None => {
+                    waits.await;
+                    true
+                }
+                Some(deadline) => tokio::select! {
+                    biased;
+                    _ = waits => true,
+                    () = boundary.clock().sleep_until(deadline) => false,
+                },
+            };
+            // several may have ended meanwhile: the lowest index is the answer, whoever was first
+            let index = first.then(|| waited.iter().position(Found::has_ended).unwrap_or(0) as u32);
+            Ok((index, Bytes::new()))
         };
-        // several may have ended meanwhile: the lowest index is the answer, whoever was first
-        let index = first.then(|| processes.iter().position(|p| p.has_ended()).unwrap_or(0) as u32);
-        self.boundary.deliver("commands.wait-any", &index)?;
-        Ok(index)
+        Ok(boundary.deliver(&ask, look).await?.0)
     }
 }
 
@@ -75,15 +96,11 @@ impl wit::HostProcess for StageState {
     }
 
     async fn wait(&mut self, handle: Resource<Handle>) -> Result<wit::Exit> {
-        let ended = process(self, &handle)?.wait().await;
-        self.boundary.deliver("commands.exit", &ended)?;
-        Ok(lower_exit(ended))
+        exit(self, &handle, None).await
     }
 
     async fn stop(&mut self, handle: Resource<Handle>, grace: u64) -> Result<wit::Exit> {
-        let ended = process(self, &handle)?.stop(Duration::from_nanos(grace)).await;
-        self.boundary.deliver("commands.exit", &ended)?;
-        Ok(lower_exit(ended))
+        exit(self, &handle, Some(Duration::from_nanos(grace))).await
     }
 
     fn drop(&mut self, handle: Resource<Handle>) -> Result<()> {
@@ -93,13 +110,24 @@ impl wit::HostProcess for StageState {
     }
 }
 
-fn process(state: &mut StageState, handle: &Resource<Handle>) -> Result<Arc<Process>> {
+/// Waits for the end; with a grace, asks for it first.
+async fn exit(state: &mut StageState, handle: &Resource<Handle>, stop: Option<Duration>) -> Result<wit::Exit> {
     let number = state.table.get(handle)?.0;
-    let programs = &state.room::<Room>().programs;
-    programs.process(number).ok_or_else(|| wasmtime::Error::msg("a handle of a process that is gone"))
+    let (boundary, programs) = (state.boundary.clone(), state.room::<Room>().programs.clone());
+    let ask = Ask::new("commands.exit", &(number, stop))?.of(programs.line(number)).promptly();
+    let look = async {
+        let ended = match stop {
+            None => programs.found(number, &boundary).await?.wait().await,
+            Some(grace) => programs.stop(number, grace).await,
+        };
+        Ok((ended, Bytes::new()))
+    };
+    let (ended, _): (Ended, _) = boundary.deliver(&ask, look).await?;
+    programs.known(number, &ended);
+    Ok(lower_exit(ended))
 }
 
-fn lift(command: wit::Command) -> Start {
+fn lift(command: wit::Command, repeatable: bool) -> Start {
     let output = |output| match output {
         wit::Output::Log => Output::Log,
         wit::Output::Capture => Output::Capture,
@@ -116,6 +144,7 @@ fn lift(command: wit::Command) -> Start {
         stderr: output(command.stderr),
         timeout: (command.timeout > 0).then(|| Duration::from_nanos(command.timeout)),
         name: (!command.name.is_empty()).then_some(command.name),
+        repeatable,
     }
 }
 

@@ -2,8 +2,11 @@
 //!
 //! ```toml
 //! [stage.lint.grants]
-//! commands = { in = "process", toolchain = "rust", programs = ["cargo"] }
+//! commands = { in = "process", toolchain = "rust", programs = ["cargo"], repeatable = true }
 //! ```
+//!
+//! A program that runs when the runner is killed is killed with it. When the run is resumed, one with a name is started again, and so is every
+//! one where the grant says `repeatable = true`; of any other nobody can tell how far it came, and the user is asked.
 //!
 //! What is checked when a program is started: its name or path against `programs`; its variables (none that decide what is run); its working
 //! directory (the workspace or the scratch folder). What it can do is bounded by where it runs: `in = "process"` confines it
@@ -15,6 +18,7 @@ pub mod jail;
 mod backend;
 mod grant;
 mod host;
+mod lost;
 mod name;
 mod policy;
 
@@ -24,12 +28,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use capability::registry::EnterError;
-use capability::{Capability, Setting, StageState};
+use capability::{Boundary, Capability, Revive, Setting, StageState};
 use pipeline::grant::{Grant, GrantSchema};
 use wasmtime::component::{HasSelf, Linker};
 
 use backend::Programs;
 pub use grant::{CommandsGrant, Place};
+use lost::Revival;
 pub use policy::command_line;
 
 /// The representation of `runner:commands/commands.process`: the program's number.
@@ -66,13 +71,26 @@ impl Capability for Commands {
 
     fn enter(&self, grant: Option<&Arc<dyn Grant>>, setting: &Arc<Setting>) -> Result<Box<dyn capability::Room>, EnterError> {
         let grant = grant.and_then(|grant| grant.as_any().downcast_ref::<CommandsGrant>()).cloned().map(Arc::new);
-        Ok(Box::new(Room { programs: Arc::new(Programs::new(setting.clone(), grant, self.warden.clone())) }))
+        Ok(Box::new(Room { programs: Arc::new(Programs::new(setting.clone(), grant, self.warden.clone())), revival: None }))
     }
 }
 
 /// The programs of one attempt.
 struct Room {
     programs: Arc<Programs>,
+    revival: Option<Arc<Revival>>,
+}
+
+impl Room {
+    /// Has background programs started again where the record ends.
+    fn revive_at(&mut self, boundary: &Boundary) {
+        if self.revival.is_none() {
+            let revival = Arc::new(Revival { programs: self.programs.clone(), boundary: boundary.clone() });
+            let revive: Arc<dyn Revive> = revival.clone();
+            boundary.on_live(Arc::downgrade(&revive));
+            self.revival = Some(revival);
+        }
+    }
 }
 
 impl capability::Room for Room {

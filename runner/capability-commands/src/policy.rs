@@ -23,19 +23,27 @@ pub enum Output {
 }
 
 /// Starting a program: `commands.start`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Start {
     pub program: String,
     pub arguments: Vec<String>,
     pub env: Vec<(String, String)>,
     pub directory: Option<String>,
-    #[serde(skip)]
+    #[serde(serialize_with = "digest")]
     pub stdin: Vec<u8>,
     pub stdout: Output,
     pub stderr: Output,
     pub timeout: Option<Duration>,
     /// Under which it answers as `<name>.stage`.
     pub name: Option<String>,
+    /// The grant says that running it twice does no harm. No part of what was asked.
+    #[serde(skip)]
+    pub repeatable: bool,
+}
+
+/// Input is recorded as its length and its BLAKE3.
+fn digest<S: serde::Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    (bytes.len(), blake3::hash(bytes).to_hex().as_str()).serialize(to)
 }
 
 /// What starting answered: the process's number.
@@ -64,8 +72,15 @@ impl Effect for Start {
     }
 
     fn class(&self) -> Class {
-        // a background process is started again after a crash; a foreground one must not run twice
-        if self.name.is_some() { Class::Idempotent } else { Class::Once }
+        // a background process is started again after a crash; a foreground one must not run twice unless the grant says so
+        if self.may_run_again() { Class::Idempotent } else { Class::Once }
+    }
+}
+
+impl Start {
+    /// Whether a runner that was killed starts it again by itself.
+    pub fn may_run_again(&self) -> bool {
+        self.name.is_some() || self.repeatable
     }
 }
 
@@ -176,6 +191,7 @@ mod tests {
             stderr: Output::Log,
             timeout: None,
             name: None,
+            repeatable: false,
         }
     }
 

@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use capability::{Backend, Nothing, Permitted, Setting};
+use capability::ledger::Divergence;
+use capability::{Backend, LedgerError, Nothing, Permitted, Recovery, Revive, Setting};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{
     Advice, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, fadvise, fdatasync,
@@ -25,6 +26,7 @@ use crate::host::ErrorCode;
 use crate::path::{ROOT, join};
 use crate::policy::FilePolicy;
 use crate::resolve::{kind, kind_of, pin, resolve};
+use crate::view::Reach;
 
 /// Nobody reads more than this at once, whatever a guest asks for.
 pub const READ_MAX: usize = 1 << 20;
@@ -34,12 +36,40 @@ const ENTRIES_MAX: usize = 1_000_000;
 pub struct FileSystem {
     setting: Arc<Setting>,
     policy: Arc<FilePolicy>,
-    open: Mutex<HashMap<u64, Arc<OpenObject>>>,
+    open: Mutex<HashMap<u64, Slot>>,
     next: AtomicU64,
     disk: Disk,
     /// Whether the log has been told that the disk is full.
     told: AtomicBool,
+    /// What an earlier process read of what the stage can't change.
+    witnessed: Mutex<Vec<Witness>>,
 }
+
+/// What a number stands for.
+enum Slot {
+    Open(Arc<OpenObject>),
+    /// Opened by an earlier process, which was killed: opened again when it is first needed.
+    Lost(Lost),
+}
+
+#[derive(Debug, Clone)]
+pub struct Lost {
+    pub mount: Mount,
+    pub path: String,
+    /// How the file was opened; `None`: a directory.
+    pub open: Option<Open>,
+}
+
+/// A range of a file, read by an earlier process.
+struct Witness {
+    path: String,
+    offset: u64,
+    length: u64,
+    digest: blake3::Hash,
+}
+
+/// More ranges than this are not compared.
+const WITNESSED_MAX: usize = 100_000;
 
 /// Something open. Directories are held with `O_PATH`.
 struct OpenObject {
@@ -101,14 +131,29 @@ impl FileSystem {
             next: AtomicU64::new(1),
             disk: Disk::new(setting.limits.disk),
             told: AtomicBool::new(false),
+            witnessed: Mutex::default(),
         }
     }
 
-    /// Opens a mount; `None` if nothing of it is granted. The error says what to do.
-    pub fn mount(&self, mount: Mount) -> Result<Option<u64>, MountError> {
+    /// Opens a mount; `None` if nothing of it is granted. The error says what to do. `later`: only when it is first needed.
+    pub fn mount(&self, mount: Mount, later: bool) -> Result<Option<u64>, MountError> {
+        if mount == Mount::Workspace && (self.setting.workspace.is_none() || self.setting.mounts.is_empty()) {
+            return Ok(None);
+        }
+        if later {
+            let handle = self.next.fetch_add(1, Ordering::Relaxed);
+            self.lock().insert(handle, Slot::Lost(Lost { mount, path: ROOT.to_owned(), open: None }));
+            return Ok(Some(handle));
+        }
+        let (fd, folder) = self.mount_folder(mount)?;
+        let handle = self.insert(fd, mount, ROOT.to_owned());
+        handle.map(Some).map_err(|code| MountError(format!("{} can't be opened: {code}", folder.display())))
+    }
+
+    fn mount_folder(&self, mount: Mount) -> Result<(OwnedFd, &Path), MountError> {
         let folder = match (mount, &self.setting.workspace) {
-            (Mount::Workspace, Some(folder)) if !self.setting.mounts.is_empty() => folder,
-            (Mount::Workspace, _) => return Ok(None),
+            (Mount::Workspace, Some(folder)) => folder.as_path(),
+            (Mount::Workspace, None) => return Err(MountError("the stage has no workspace".to_owned())),
             (Mount::Scratch, _) => {
                 self.setting.scratch.path().map_err(|error| MountError(format!("the scratch folder can't be made: {error}")))?
             }
@@ -117,31 +162,102 @@ impl FileSystem {
         // the path is the runner's own, links and all; what is below it is only ever reached from this descriptor
         let opened = openat2(CWD, folder, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
         let fd = opened.map_err(|errno| MountError::new(folder, errno))?;
-        let handle = self.insert(fd, mount, ROOT.to_owned());
-        handle.map(Some).map_err(|code| MountError(format!("{} can't be opened: {code}", folder.display())))
+        Ok((fd, folder))
+    }
+
+    /// Takes over a number that an earlier process gave out.
+    pub fn adopt(&self, handle: u64, lost: Lost) {
+        self.next.fetch_max(handle + 1, Ordering::Relaxed);
+        self.lock().entry(handle).or_insert(Slot::Lost(lost));
+    }
+
+    /// Opens what an earlier process had open.
+    fn attach(&self, lost: &Lost) -> Reply<OpenObject> {
+        let (root, _) = self.mount_folder(lost.mount).map_err(|_| ErrorCode::NoEntry)?;
+        let fd = match &lost.open {
+            None => pin(root.as_fd(), &lost.path, OFlags::DIRECTORY).map_err(error_code)?,
+            Some(open) => {
+                let object = pin(root.as_fd(), &lost.path, OFlags::NOFOLLOW).map_err(error_code)?;
+                if kind_of(&object).map_err(error_code)? != Kind::File {
+                    return Err(ErrorCode::NoEntry);
+                }
+                let again = Open { truncate: false, write: open.write || open.truncate, ..*open };
+                openat(CWD, by_descriptor(&object), again.flags(), Mode::empty()).map_err(error_code)?
+            }
+        };
+        let status = fstat(&fd).map_err(error_code)?;
+        let identity = (status.st_dev, status.st_ino);
+        Ok(OpenObject { fd, mount: lost.mount, path: lost.path.clone(), identity, orphan: AtomicBool::new(false) })
+    }
+
+    /// What an earlier process read of a file. Remembered if the stage can't have changed it: then it must still be the same.
+    pub fn witness(&self, file: &OpenRef, offset: u64, bytes: &[u8]) {
+        let view = self.policy.view(file.mount);
+        let mut witnessed = self.witnessed.lock().unwrap_or_else(PoisonError::into_inner);
+        if file.mount == Mount::Workspace && view.reach(&file.path) != Reach::Write && witnessed.len() < WITNESSED_MAX {
+            let (path, length) = (file.path.clone(), bytes.len() as u64);
+            witnessed.push(Witness { path, offset, length, digest: blake3::hash(bytes) });
+        }
+    }
+
+    /// The first range that is not what it was.
+    fn changed(&self) -> Option<(Witness, String)> {
+        let witnessed = std::mem::take(&mut *self.witnessed.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut open: Option<(String, OwnedFd)> = None;
+        for witness in witnessed {
+            if open.as_ref().is_none_or(|(path, _)| *path != witness.path) {
+                let asked = Open { read: true, ..Open::default() };
+                let lost = Lost { mount: Mount::Workspace, path: witness.path.clone(), open: Some(asked) };
+                match self.attach(&lost) {
+                    Ok(object) => open = Some((witness.path.clone(), object.fd)),
+                    Err(code) => return Some((witness, format!("the file can't be opened any more: {}", code.message()))),
+                }
+            }
+            let Some((_, fd)) = &open else { continue };
+            // a read at the end is as long as the file was
+            match read_at(fd, (witness.length + 1).min(READ_MAX as u64), witness.offset) {
+                Ok(mut bytes) => {
+                    bytes.truncate(witness.length as usize);
+                    if blake3::hash(&bytes) != witness.digest {
+                        return Some((witness, "the file has changed since".to_owned()));
+                    }
+                }
+                Err(code) => return Some((witness, format!("the file can't be read any more: {}", code.message()))),
+            }
+        }
+        None
     }
 
     fn insert(&self, fd: OwnedFd, mount: Mount, path: String) -> Reply<u64> {
         let status = fstat(&fd).map_err(error_code)?;
         let handle = self.next.fetch_add(1, Ordering::Relaxed);
         let open = OpenObject { fd, mount, path, identity: (status.st_dev, status.st_ino), orphan: AtomicBool::new(false) };
-        self.lock().insert(handle, Arc::new(open));
+        self.lock().insert(handle, Slot::Open(Arc::new(open)));
         Ok(handle)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<OpenObject>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Slot>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, handle: u64) -> Reply<Arc<OpenObject>> {
-        self.lock().get(&handle).cloned().ok_or(ErrorCode::BadDescriptor)
+        let mut open = self.lock();
+        let slot = open.get_mut(&handle).ok_or(ErrorCode::BadDescriptor)?;
+        match slot {
+            Slot::Open(object) => Ok(object.clone()),
+            Slot::Lost(lost) => {
+                let object = Arc::new(self.attach(lost)?);
+                *slot = Slot::Open(object.clone());
+                Ok(object)
+            }
+        }
     }
 
     fn close(&self, handle: u64) {
         let mut open = self.lock();
-        let Some(closed) = open.remove(&handle) else { return };
+        let Some(Slot::Open(closed)) = open.remove(&handle) else { return };
         if closed.orphan.load(Ordering::Relaxed) {
-            match open.values().find(|other| other.identity == closed.identity) {
+            match opened(&open).find(|other| other.identity == closed.identity) {
                 Some(other) => other.orphan.store(true, Ordering::Relaxed),
                 None => self.disk.give_back(fstat(&closed.fd).map_or(0, |status| status.st_size as u64)),
             }
@@ -150,20 +266,7 @@ impl FileSystem {
 
     /// Reads at a place of an open file. A read that comes back short is the end of the file.
     pub fn read(&self, handle: u64, length: u64, offset: u64) -> Reply<Vec<u8>> {
-        let open = self.get(handle)?;
-        let length = length.min(READ_MAX as u64) as usize;
-        let mut bytes: Vec<u8> = Vec::with_capacity(length);
-        while bytes.len() < length {
-            let from = offset.checked_add(bytes.len() as u64).ok_or(ErrorCode::Invalid)?;
-            match pread(&open.fd, spare_capacity(&mut bytes), from) {
-                Ok(0) => break,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) if bytes.is_empty() => return Err(error_code(errno)),
-                Err(_) => break,
-            }
-        }
-        bytes.truncate(length);
-        Ok(bytes)
+        read_at(&self.get(handle)?.fd, length, offset)
     }
 
     /// What `stat` says of something open.
@@ -215,7 +318,7 @@ impl FileSystem {
                 return;
             }
             let open = self.lock();
-            match open.values().find(|open| open.identity == (status.st_dev, status.st_ino)) {
+            match opened(&open).find(|open| open.identity == (status.st_dev, status.st_ino)) {
                 Some(open) => open.orphan.store(true, Ordering::Relaxed),
                 None => self.disk.give_back(status.st_size as u64),
             }
@@ -229,7 +332,7 @@ impl FileSystem {
             Found::Outside => Err(ErrorCode::NotPermitted),
             Found::Missing => self.create(mount, path, pins, open),
             Found::Object(kind) => {
-                if open.create && open.exclusive {
+                if open.create && open.exclusive && !pins.own {
                     return Err(ErrorCode::Exist);
                 }
                 let object = pins.object.ok_or(ErrorCode::Io)?;
@@ -418,6 +521,42 @@ impl FileSystem {
     }
 }
 
+/// Those that are open in this process.
+fn opened(slots: &HashMap<u64, Slot>) -> impl Iterator<Item = &Arc<OpenObject>> {
+    slots.values().filter_map(|slot| match slot {
+        Slot::Open(object) => Some(object),
+        Slot::Lost(_) => None,
+    })
+}
+
+fn read_at(fd: &OwnedFd, length: u64, offset: u64) -> Reply<Vec<u8>> {
+    let length = length.min(READ_MAX as u64) as usize;
+    let mut bytes: Vec<u8> = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let from = offset.checked_add(bytes.len() as u64).ok_or(ErrorCode::Invalid)?;
+        match pread(fd, spare_capacity(&mut bytes), from) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) if bytes.is_empty() => return Err(error_code(errno)),
+            Err(_) => break,
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
+impl Revive for FileSystem {
+    fn verify(&self) -> Result<(), LedgerError> {
+        match self.changed() {
+            None => Ok(()),
+            Some((Witness { path, offset, length, .. }, detail)) => {
+                let recorded = format!("`files.read` {path}, {length} bytes at {offset}");
+                Err(LedgerError::Diverged(Box::new(Divergence { position: None, recorded, asked: "other bytes".to_owned(), detail })))
+            }
+        }
+    }
+}
+
 impl Open {
     /// Never waits for the other end of anything, and never takes a terminal.
     fn flags(&self) -> OFlags {
@@ -519,6 +658,18 @@ macro_rules! at {
                 let $resolved = sight.0.ok_or(ErrorCode::Io)?;
                 $act
             }
+
+            async fn recover(
+                &self,
+                effect: &At<$operation>,
+                recorded: &Sight,
+                fresh: &mut Sight,
+            ) -> Recovery<<At<$operation> as capability::Effect>::Reply> {
+                match (&recorded.0, &mut fresh.0) {
+                    (Some(before), Some(now)) => effect.operation.recover(before.found, now),
+                    _ => Recovery::Repeat,
+                }
+            }
         }
     };
 }
@@ -565,6 +716,13 @@ macro_rules! between {
                     _ => Err(ErrorCode::Io),
                 }
             }
+
+            async fn recover(&self, _: &Between<$pairing>, recorded: &Sights, fresh: &mut Sights) -> Recovery<Reply<()>> {
+                match (&recorded.from.0, &recorded.to.0, &fresh.from.0, &fresh.to.0) {
+                    (Some(a), Some(b), Some(c), Some(d)) => <$pairing>::recover((a.found, b.found), (c.found, d.found)),
+                    _ => Recovery::Repeat,
+                }
+            }
         }
     };
 }
@@ -584,6 +742,14 @@ impl Backend<Write> for FileSystem {
             None => end.0.ok_or(ErrorCode::Io)??,
         };
         self.write(&write.file, offset, &write.bytes)
+    }
+
+    /// An append goes where it went, so that it never happens twice.
+    async fn recover(&self, _: &Write, recorded: &End, fresh: &mut End) -> Recovery<Reply<u64>> {
+        if let Some(Ok(end)) = &recorded.0 {
+            fresh.0 = Some(Ok(*end));
+        }
+        Recovery::Repeat
     }
 }
 

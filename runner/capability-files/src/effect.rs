@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use capability::effect::Nothing;
-use capability::{Class, Effect};
+use capability::{Class, Effect, Recovery};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -79,10 +79,10 @@ pub enum Kind {
 }
 
 /// What a path really leads to, seen without opening it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Sight(pub Option<Resolved>);
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Resolved {
     /// Relative to the mount, with no symbolic link in it (but perhaps at its end, where it was not followed).
     pub path: String,
@@ -94,7 +94,7 @@ pub struct Resolved {
     pub pins: Pins,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Found {
     Object(Kind),
@@ -113,6 +113,8 @@ pub struct Pins {
     pub entry: Option<(Arc<OwnedFd>, String)>,
     /// The path ends with a slash.
     pub slash: bool,
+    /// What is there was made by this very effect, before the runner was killed.
+    pub own: bool,
 }
 
 /// "Look where this leads."
@@ -159,6 +161,12 @@ pub trait Operation: Debug + Serialize + Send + Sync + 'static {
 
     fn class(&self) -> Class {
         Class::Idempotent
+    }
+
+    /// What became of it, when it was recorded and never answered: `before` is what was at the path then, `now` what is there now.
+    fn recover(&self, before: Found, now: &mut Resolved) -> Recovery<Reply<Self::Reply>> {
+        let _ = (before, now);
+        Recovery::Repeat
     }
 }
 
@@ -224,6 +232,12 @@ impl Operation for Open {
     fn class(&self) -> Class {
         let demand = self.demand();
         if demand.changes || demand.makes { Class::Idempotent } else { Class::Read }
+    }
+
+    /// A file that may not be there yet, and is: it is this effect's own.
+    fn recover(&self, before: Found, now: &mut Resolved) -> Recovery<Reply<Opened>> {
+        now.pins.own = before == Found::Missing && self.create;
+        Recovery::Repeat
     }
 }
 
@@ -295,6 +309,10 @@ impl Operation for MakeDirectory {
     fn demand(&self) -> Demand {
         Demand { entry: true, makes: true, directory: true, ..Demand::default() }
     }
+
+    fn recover(&self, before: Found, now: &mut Resolved) -> Recovery<Reply<()>> {
+        made(before, now.found == Found::Object(Kind::Directory))
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -314,6 +332,10 @@ impl Operation for MakeSymlink {
     fn points_to(&self) -> Option<&str> {
         Some(&self.to)
     }
+
+    fn recover(&self, before: Found, now: &mut Resolved) -> Recovery<Reply<()>> {
+        made(before, now.found == Found::Object(Kind::Symlink))
+    }
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -326,6 +348,10 @@ impl Operation for RemoveFile {
     fn demand(&self) -> Demand {
         Demand { entry: true, changes: true, removes: true, ..Demand::default() }
     }
+
+    fn recover(&self, before: Found, now: &mut Resolved) -> Recovery<Reply<()>> {
+        removed(before, now.found)
+    }
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -337,6 +363,10 @@ impl Operation for RemoveDirectory {
 
     fn demand(&self) -> Demand {
         Demand { entry: true, changes: true, removes: true, ..Demand::default() }
+    }
+
+    fn recover(&self, before: Found, now: &mut Resolved) -> Recovery<Reply<()>> {
+        removed(before, now.found)
     }
 }
 
@@ -364,9 +394,21 @@ impl Operation for SetTimes {
     }
 }
 
+/// What was missing is there: nobody but the stage itself works in its folder, so it made it.
+fn made(before: Found, there: bool) -> Recovery<Reply<()>> {
+    if before == Found::Missing && there { Recovery::Happened(Ok(())) } else { Recovery::Repeat }
+}
+
+fn removed(before: Found, now: Found) -> Recovery<Reply<()>> {
+    if matches!(before, Found::Object(_)) && now == Found::Missing { Recovery::Happened(Ok(())) } else { Recovery::Repeat }
+}
+
 /// An operation on two paths.
 pub trait Pairing: Debug + Serialize + Send + Sync + 'static {
     const NAME: &'static str;
+
+    /// What became of it, when it was recorded and never answered: what was found then, and what is found now.
+    fn recover(before: (Found, Found), now: (Found, Found)) -> Recovery<Reply<()>>;
 
     fn demands() -> (Demand, Demand);
 }
@@ -379,7 +421,7 @@ pub struct Between<P> {
 }
 
 /// The sights of both paths of a pair.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Sights {
     pub from: Sight,
     pub to: Sight,
@@ -417,6 +459,15 @@ impl Pairing for Rename {
         let from = Demand { entry: true, changes: true, removes: true, ..Demand::default() };
         (from, Demand { makes: true, ..from })
     }
+
+    /// The old name is gone and the new one is there: it was moved. The old name is still there: it was not.
+    fn recover(before: (Found, Found), now: (Found, Found)) -> Recovery<Reply<()>> {
+        match (before, now) {
+            ((Found::Object(a), _), (Found::Missing, Found::Object(b))) if a == b => Recovery::Happened(Ok(())),
+            ((Found::Object(_), _), (Found::Missing, _)) => Recovery::Unknown,
+            _ => Recovery::Repeat,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -428,6 +479,10 @@ impl Pairing for Link {
     /// What is linked can be written through either name, so it must be writable where it is.
     fn demands() -> (Demand, Demand) {
         (Demand { changes: true, file: true, ..Demand::default() }, Demand { entry: true, makes: true, ..Demand::default() })
+    }
+
+    fn recover(before: (Found, Found), now: (Found, Found)) -> Recovery<Reply<()>> {
+        made(before.1, now.1 == Found::Object(Kind::File))
     }
 }
 
@@ -450,7 +505,7 @@ pub struct Write {
 }
 
 /// Where an appending write goes.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct End(pub Option<Reply<u64>>);
 
 /// "How long is this file?"

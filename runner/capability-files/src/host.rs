@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use capability::io::{InputStream, IoError, OutputStream};
-use capability::{Backend, Denial, Effect, Policy, Refusal, StageState};
+use capability::{Ask, Backend, Denial, Effect, Policy, Refusal, Revive, StageState};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use wasmtime::component::{Resource, ResourceTableError};
 
 use crate::FilesRoom;
-use crate::backend::{FileSystem, Held, READ_MAX};
+use crate::backend::{FileSystem, Held, Lost, READ_MAX};
 use crate::effect::*;
 use crate::path::ROOT;
 use crate::policy::{self, FilePolicy};
-use crate::stream::{FileInput, FileOutput, ReadRecord};
+use crate::stream::{self, FileInput, FileOutput};
 
 pub mod bindings {
     wasmtime::component::bindgen!({
@@ -162,6 +164,10 @@ trait Desk {
         E: Effect<Reply = Reply<T>>,
         FilePolicy: Policy<E>,
         FileSystem: Backend<E>;
+    /// Asks something of what is open.
+    fn look<T>(&self, what: &'static str, descriptor: &Descriptor, about: &u64, look: impl FnOnce() -> Reply<T>) -> FsResult<Reply<T>>
+    where
+        T: Serialize + DeserializeOwned;
     async fn at<O: Operation>(&mut self, base: &Resource<Descriptor>, path: String, follow: bool, operation: O) -> FsResult<O::Reply>
     where
         FilePolicy: Policy<At<O>>,
@@ -198,6 +204,14 @@ impl Desk for StageState {
         Ok(self.boundary.cross(&*policy, effect, &*files).await??)
     }
 
+    fn look<T>(&self, what: &'static str, descriptor: &Descriptor, about: &u64, look: impl FnOnce() -> Reply<T>) -> FsResult<Reply<T>>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let ask = Ask::new(what, about)?.of(named(descriptor.mount, &descriptor.path));
+        Ok(self.boundary.deliver_now(&ask, || (look(), Bytes::new()))?.0)
+    }
+
     async fn at<O: Operation>(&mut self, base: &Resource<Descriptor>, path: String, follow: bool, operation: O) -> FsResult<O::Reply>
     where
         FilePolicy: Policy<At<O>>,
@@ -218,9 +232,14 @@ impl Desk for StageState {
 impl preopens::Host for StageState {
     fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
         let (policy, files) = self.rules();
+        let again = self.boundary.replays();
+        if again {
+            let revive: Arc<dyn Revive> = files.clone();
+            self.boundary.on_live(Arc::downgrade(&revive));
+        }
         let mut directories = Vec::new();
         for (mount, name) in [(Mount::Workspace, capability::state::WORKSPACE), (Mount::Scratch, capability::state::SCRATCH)] {
-            let Some(handle) = files.mount(mount).map_err(wasmtime::Error::new)? else { continue };
+            let Some(handle) = files.mount(mount, again).map_err(wasmtime::Error::new)? else { continue };
             let held = Arc::new(Held { handle, files: files.clone() });
             let flags = directory_flags(policy.view(mount).writable());
             let descriptor = Descriptor { held, mount, path: ROOT.to_owned(), kind: Kind::Directory, flags };
@@ -251,7 +270,8 @@ impl types::HostDescriptor for StageState {
     fn read_via_stream(&mut self, this: Resource<Descriptor>, offset: u64) -> FsResult<Resource<InputStream>> {
         let descriptor = self.descriptor(&this)?;
         descriptor.file(DescriptorFlags::READ)?;
-        let input = FileInput { held: descriptor.held.clone(), boundary: self.boundary.clone(), offset };
+        let (held, file) = (descriptor.held.clone(), descriptor.open());
+        let input = FileInput { held, file, boundary: self.boundary.clone(), offset };
         Ok(self.table.push(InputStream(Box::new(input)))?)
     }
 
@@ -276,6 +296,10 @@ impl types::HostDescriptor for StageState {
             types::Advice::DontNeed => rustix::fs::Advice::DontNeed,
             types::Advice::NoReuse => rustix::fs::Advice::NoReuse,
         };
+        if self.boundary.replays() {
+            // it changes nothing that the stage could see
+            return Ok(());
+        }
         Ok(descriptor.held.files.advise(descriptor.held.handle, offset, length, advice)?)
     }
 
@@ -317,13 +341,10 @@ impl types::HostDescriptor for StageState {
     fn read(&mut self, this: Resource<Descriptor>, length: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
         let descriptor = self.descriptor(&this)?;
         descriptor.file(DescriptorFlags::READ)?;
-        self.boundary.settle();
         let length = length.min(READ_MAX as u64);
-        let bytes = descriptor.held.files.read(descriptor.held.handle, length, offset)?;
-        let record = ReadRecord { handle: descriptor.held.handle, offset, length: bytes.len() as u64 };
-        self.boundary.deliver("files.read", &record)?;
+        let bytes = stream::read(&self.boundary, &descriptor.held, &descriptor.open(), length, offset)??;
         let end = (bytes.len() as u64) < length;
-        Ok((bytes, end))
+        Ok((bytes.into(), end))
     }
 
     async fn write(&mut self, this: Resource<Descriptor>, bytes: Vec<u8>, offset: u64) -> FsResult<u64> {
@@ -348,10 +369,9 @@ impl types::HostDescriptor for StageState {
     }
 
     fn stat(&mut self, this: Resource<Descriptor>) -> FsResult<DescriptorStat> {
-        self.boundary.settle();
-        let held = &self.descriptor(&this)?.held;
-        let status = held.files.status(held.handle)?;
-        self.boundary.deliver("files.stat", &(held.handle, &status))?;
+        let descriptor = self.descriptor(&this)?;
+        let held = &descriptor.held;
+        let status = self.look("files.stat", descriptor, &held.handle, || held.files.status(held.handle))??;
         Ok(status.into())
     }
 
@@ -408,6 +428,9 @@ impl types::HostDescriptor for StageState {
         let (mount, mutable) = (base.mount, base.has(DescriptorFlags::MUTATE_DIRECTORY));
         let opened = self.at(&this, path, follow, operation).await?;
         let (policy, files) = self.rules();
+        // a number that this process did not give out
+        let open = (opened.kind != Kind::Directory).then_some(operation);
+        files.adopt(opened.handle, Lost { mount, path: opened.path.clone(), open });
         let held = Arc::new(Held { handle: opened.handle, files });
         let flags = match opened.kind {
             // a directory that was opened for reading can still be changed through, as in POSIX, where its base can
@@ -453,16 +476,14 @@ impl types::HostDescriptor for StageState {
 
     fn is_same_object(&mut self, this: Resource<Descriptor>, other: Resource<Descriptor>) -> wasmtime::Result<bool> {
         let (one, other) = (&self.table.get(&this)?.held, &self.table.get(&other)?.held);
-        let same = one.files.same(one.handle, other.handle);
-        self.boundary.deliver("files.same", &(one.handle, other.handle, same))?;
-        Ok(same)
+        let ask = Ask::new("files.same", &(one.handle, other.handle))?;
+        Ok(self.boundary.deliver_now(&ask, || (one.files.same(one.handle, other.handle), Bytes::new()))?.0)
     }
 
     fn metadata_hash(&mut self, this: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
-        self.boundary.settle();
-        let held = &self.descriptor(&this)?.held;
-        let (lower, upper) = held.files.fingerprint(held.handle)?;
-        self.boundary.deliver("files.fingerprint", &(held.handle, lower, upper))?;
+        let descriptor = self.descriptor(&this)?;
+        let held = &descriptor.held;
+        let (lower, upper) = self.look("files.fingerprint", descriptor, &held.handle, || held.files.fingerprint(held.handle))??;
         Ok(MetadataHashValue { lower, upper })
     }
 

@@ -79,7 +79,7 @@ fn straight(base: BorrowedFd<'_>, base_path: &str, path: &str, follow: bool, ent
     let normal = lexical(base_path, path).ok()?.path;
     let (directory, name, slash) = split(path);
     let object = |found, entry, object| {
-        let pins = Pins { object, entry, slash };
+        let pins = Pins { object, entry, slash, own: false };
         Some(Resolved { path: normal.clone(), passed: Vec::new(), found, pins })
     };
     let Some(name) = name.filter(|_| entry) else {
@@ -174,7 +174,7 @@ impl<'a> Walk<'a> {
                 Ok(fd) => fd,
                 Err(Errno::NOENT) if last => {
                     let Some(entry) = self.entry(entry()) else { return self.fail(full, Errno::NOENT) };
-                    return self.end(full, Found::Missing, Pins { object: None, entry: Some(entry), slash });
+                    return self.end(full, Found::Missing, Pins { object: None, entry: Some(entry), slash, own: false });
                 }
                 Err(errno) => return self.fail(full, errno),
             };
@@ -207,7 +207,7 @@ impl<'a> Walk<'a> {
                 _ if !last || (slash && kind != Kind::Directory) => return self.fail(full, Errno::NOTDIR),
                 kind => {
                     let entry = self.entry(entry());
-                    return self.end(full, Found::Object(kind), Pins { object: Some(Arc::new(fd)), entry, slash });
+                    return self.end(full, Found::Object(kind), Pins { object: Some(Arc::new(fd)), entry, slash, own: false });
                 }
             }
         }
@@ -215,7 +215,7 @@ impl<'a> Walk<'a> {
         match self.at.clone().or_else(|| pin(self.base, ROOT, OFlags::DIRECTORY).ok().map(Arc::new)) {
             Some(fd) => {
                 let path = self.path(None);
-                self.end(path, Found::Object(Kind::Directory), Pins { object: Some(fd), entry: None, slash: true })
+                self.end(path, Found::Object(Kind::Directory), Pins { object: Some(fd), entry: None, slash: true, own: false })
             }
             None => self.fail(ROOT.to_owned(), Errno::IO),
         }

@@ -10,43 +10,49 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use capability::io::{Input, IoError, Output, StreamError};
-use capability::{Boundary, Refusal, Staged};
-use serde::Serialize;
+use capability::{Ask, Boundary, LedgerError, Refusal, Staged};
 
-use crate::backend::Held;
-use crate::effect::{OpenRef, Write};
+use crate::backend::{Held, READ_MAX};
+use crate::effect::{OpenRef, Reply, Write, named};
 use crate::host::{ErrorCode, code_of};
 use crate::policy::FilePolicy;
 
 /// As much as is held back.
 const STAGE_MAX: usize = 1 << 20;
 
-/// A read that has been answered, for the record.
-#[derive(Debug, Serialize)]
-pub struct ReadRecord {
-    pub handle: u64,
-    pub offset: u64,
-    pub length: u64,
-}
-
 pub struct FileInput {
     pub held: Arc<Held>,
+    pub file: OpenRef,
     pub boundary: Boundary,
     pub offset: u64,
 }
 
 impl Input for FileInput {
     fn read(&mut self, max: usize) -> Result<Bytes, StreamError> {
-        self.boundary.settle();
-        let bytes = self.held.files.read(self.held.handle, max as u64, self.offset).map_err(failed)?;
-        let record = ReadRecord { handle: self.held.handle, offset: self.offset, length: bytes.len() as u64 };
-        self.boundary.deliver("files.read", &record).map_err(|error| StreamError::Trap(wasmtime::Error::new(error)))?;
+        let read = read(&self.boundary, &self.held, &self.file, max as u64, self.offset);
+        let bytes = read.map_err(|error| StreamError::Trap(wasmtime::Error::new(error)))?.map_err(failed)?;
         if bytes.is_empty() {
             return Err(StreamError::Closed);
         }
         self.offset += bytes.len() as u64;
-        Ok(bytes.into())
+        Ok(bytes)
     }
+}
+
+/// Reads at a place of an open file. What was read is recorded, and read again from the record.
+pub fn read(boundary: &Boundary, held: &Held, file: &OpenRef, length: u64, offset: u64) -> Result<Reply<Bytes>, LedgerError> {
+    let length = length.min(READ_MAX as u64);
+    let subject = named(file.mount, &file.path);
+    let ask = Ask::new("files.read", &(held.handle, offset, length))?.of(subject);
+    let again = boundary.replays();
+    let (result, bytes): (Reply<()>, Bytes) = boundary.deliver_now(&ask, || match held.files.read(held.handle, length, offset) {
+        Ok(bytes) => (Ok(()), bytes.into()),
+        Err(code) => (Err(code), Bytes::new()),
+    })?;
+    if again && result.is_ok() {
+        held.files.witness(file, offset, &bytes);
+    }
+    Ok(result.map(|()| bytes))
 }
 
 /// A file's error as a stream's.

@@ -13,10 +13,10 @@ mod wire;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use capability::{Backend, Class, Effect, Permitted, Setting};
+use capability::{Backend, Boundary, Class, Effect, Permitted, Setting};
 use http_body_util::BodyExt;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -26,6 +26,7 @@ pub use tls::Trust;
 use crate::effect::{Aim, Answer, Failure, Head, Limits, Reply, Request, Resolve, Resolved, Seen, Timing};
 use crate::exchange::{Exchange, Filler};
 use crate::policy::{Destination, HttpPolicy};
+use crate::room::Revival;
 use crate::target::{Scheme, Target};
 use connect::{Place, Stream, connect, places};
 use wire::{Link, Sender};
@@ -43,11 +44,18 @@ pub struct HttpBackend {
     number: AtomicU64,
     tasks: Arc<Mutex<JoinSet<()>>>,
     idle: Arc<Mutex<HashMap<Key, Vec<Link>>>>,
+    revival: OnceLock<Arc<Revival>>,
 }
 
 struct Running {
     exchange: Arc<Exchange>,
-    task: AbortHandle,
+    work: Work,
+}
+
+enum Work {
+    Task(AbortHandle),
+    /// Of an earlier process, which was killed: the request, if it has to be sent again.
+    Lost(Box<Request>),
 }
 
 /// What a connection may be used again for.
@@ -69,7 +77,13 @@ impl HttpBackend {
             number: AtomicU64::new(1),
             tasks: Arc::default(),
             idle: Arc::default(),
+            revival: OnceLock::new(),
         }
+    }
+
+    /// What sends again what was being read when the runner was killed: one for the attempt.
+    pub(crate) fn revival(self: &Arc<Self>, boundary: &Boundary, policy: &Arc<HttpPolicy>) -> Arc<Revival> {
+        self.revival.get_or_init(|| Arc::new(Revival::new(boundary, policy, self))).clone()
     }
 
     pub fn exchange(&self, number: u64) -> Option<Arc<Exchange>> {
@@ -86,8 +100,9 @@ impl HttpBackend {
         if let Some(running) = lock(&self.exchanges).remove(&number)
             // one that has come to its end only has its connection left to put away
             && running.exchange.trailers().is_none()
+            && let Work::Task(task) = running.work
         {
-            running.task.abort();
+            task.abort();
         }
     }
 
@@ -104,9 +119,31 @@ impl HttpBackend {
         lock(&self.tasks).abort_all();
     }
 
+    /// Takes over a number that an earlier process gave out.
+    pub fn adopt(&self, number: u64, request: Request) {
+        self.number.fetch_max(number + 1, Ordering::Relaxed);
+        let lost = || Running { exchange: Arc::default(), work: Work::Lost(Box::new(request)) };
+        lock(&self.exchanges).entry(number).or_insert_with(lost);
+    }
+
+    /// Exchanges of an earlier process whose responses the guest has not read to the end.
+    pub fn lost(&self) -> Vec<(u64, Arc<Exchange>, Request)> {
+        let exchanges = lock(&self.exchanges);
+        let lost = exchanges.iter().filter_map(|(number, running)| match &running.work {
+            Work::Lost(request) if !running.exchange.was_read().0 => Some((*number, running.exchange.clone(), (**request).clone())),
+            _ => None,
+        });
+        lost.collect()
+    }
+
     fn start(&self, effect: Request, seen: &Seen) -> (u64, Arc<Exchange>) {
         let number = self.number.fetch_add(1, Ordering::Relaxed);
         let exchange = Arc::new(Exchange::default());
+        self.work_on(number, exchange.clone(), effect, seen);
+        (number, exchange)
+    }
+
+    fn work_on(&self, number: u64, exchange: Arc<Exchange>, effect: Request, seen: &Seen) {
         let filler = Filler::new(exchange.clone());
         let job = Job {
             destination: self.policy.destination(&effect, seen),
@@ -118,8 +155,7 @@ impl HttpBackend {
             idle: self.idle.clone(),
         };
         let task = spawn(&self.tasks, job.run(filler));
-        lock(&self.exchanges).insert(number, Running { exchange: exchange.clone(), task });
-        (number, exchange)
+        lock(&self.exchanges).insert(number, Running { exchange, work: Work::Task(task) });
     }
 }
 
@@ -166,6 +202,35 @@ impl Backend<Request> for HttpBackend {
         };
         Reply { exchange: number, head }
     }
+
+    /// The stage is told that the connection broke, which is all that can be known.
+    fn skipped(&self, effect: &Request) -> Option<Reply> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let exchange = Arc::new(Exchange::default());
+        drop(Filler::new(exchange.clone()));
+        let head = (effect.answer == Answer::Head).then(|| exchange.head()).flatten();
+        lock(&self.exchanges).insert(number, Running { exchange, work: Work::Lost(Box::new(effect.clone())) });
+        Some(Reply { exchange: number, head })
+    }
+}
+
+/// Sends a request again whose response was being read when the runner was killed.
+pub struct Resend<'a> {
+    pub backend: &'a HttpBackend,
+    pub number: u64,
+    pub exchange: Arc<Exchange>,
+}
+
+impl Backend<Request> for Resend<'_> {
+    async fn observe(&self, question: Resolve, seen: &mut Seen) {
+        self.backend.observe(question, seen).await;
+    }
+
+    async fn act(&self, permitted: Permitted<Request>) -> Reply {
+        let (effect, seen) = permitted.into_parts();
+        self.backend.work_on(self.number, self.exchange.clone(), effect, &seen);
+        Reply { exchange: self.number, head: None }
+    }
 }
 
 /// One exchange from its connection to its last byte.
@@ -188,7 +253,9 @@ impl Job {
         match self.head(&target).await {
             Err(failure) => filler.fail(failure),
             Ok((head, body, link, key)) => {
-                filler.head(head);
+                if !filler.head(head) {
+                    return;
+                }
                 self.body(body, filler).await;
                 self.keep(key, link).await;
             }
@@ -289,8 +356,9 @@ impl Job {
                         bytes.truncate(left as usize);
                     }
                     left -= bytes.len() as u64;
-                    if let Err(failure) = within(limits, None, Failure::BodyTimeout, filler.piece(bytes)).await {
-                        return filler.fail(failure);
+                    match within(limits, None, Failure::BodyTimeout, filler.piece(bytes)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(failure)) | Err(failure) => return filler.fail(failure),
                     }
                     if over {
                         return filler.fail(Failure::BodyTooLarge(limits.body));

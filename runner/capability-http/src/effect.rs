@@ -145,12 +145,12 @@ pub struct Resolve {
 }
 
 /// What a name led to.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Seen {
     pub resolved: Option<Resolved>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Resolved {
     pub addresses: Vec<IpAddr>,
     /// Why there are none.
@@ -251,28 +251,17 @@ pub enum Failure {
 }
 
 /// A piece of a response as the guest got to see it: what is recorded at each delivery.
-#[derive(Debug, Serialize)]
-pub struct Delivered<'a> {
-    pub exchange: u64,
-    #[serde(flatten)]
-    pub piece: Piece<'a>,
-}
-
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Piece<'a> {
+pub enum Piece {
     /// Nothing yet.
     Pending,
-    Head(&'a Head),
-    Body(#[serde(serialize_with = "base64")] &'a Bytes),
+    Head(Head),
+    /// The bytes are recorded beside it.
+    Body,
     End,
-    Trailers(&'a [Header]),
-    Failure(&'a Failure),
-}
-
-fn base64<S: serde::Serializer>(bytes: &&Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-    use base64::Engine;
-    serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(bytes))
+    Trailers(Vec<Header>),
+    Failure(Failure),
 }
 
 impl Effect for Request {
@@ -291,11 +280,13 @@ impl Effect for Request {
         format!("{} {url}", self.method).into()
     }
 
-    /// RFC 9110, 9.2: safe methods change nothing, idempotent ones nothing more.
+    /// RFC 9110, 9.2: safe methods change nothing, idempotent ones nothing more. A request with an `Idempotency-Key`
+    /// (draft-ietf-httpapi-idempotency-key-header) is recognised by its server.
     fn class(&self) -> Class {
         match self.method.as_str() {
             "GET" | "HEAD" | "OPTIONS" => Class::Read,
             "PUT" | "DELETE" => Class::Idempotent,
+            _ if self.headers.iter().any(|h| h.name == "idempotency-key" && !h.value.is_empty()) => Class::Idempotent,
             _ => Class::Once,
         }
     }

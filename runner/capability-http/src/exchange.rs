@@ -13,7 +13,7 @@ use bytes::Bytes;
 use capability::io::Completion;
 use tokio::sync::Notify;
 
-use crate::effect::{Failure, Head, Header};
+use crate::effect::{Failure, Head, Header, Piece};
 
 /// How much of a body waits for the guest.
 const BUFFER: usize = 256 << 10;
@@ -35,6 +35,22 @@ struct State {
     /// The trailers, or why there are none.
     end: Option<Result<Vec<Header>, Failure>>,
     discard: bool,
+    /// What the guest got of it before the runner was killed.
+    before: Before,
+}
+
+/// What an earlier process delivered of an exchange.
+#[derive(Default)]
+struct Before {
+    status: Option<u16>,
+    /// So many bytes of the body, with this digest.
+    length: u64,
+    digest: blake3::Hasher,
+    /// It was read to its end.
+    over: bool,
+    /// Of the same request sent again: what of `length` has come.
+    again: u64,
+    hasher: blake3::Hasher,
 }
 
 /// What a guest that reads gets.
@@ -79,6 +95,26 @@ impl Exchange {
         self.wait(|state| !state.pieces.is_empty() || state.end.is_some()).await;
     }
 
+    /// The guest got this of it from the record.
+    pub fn replayed(&self, piece: &Piece, bytes: &[u8]) {
+        let before = &mut self.lock().before;
+        match piece {
+            Piece::Pending => {}
+            Piece::Head(head) => before.status = Some(head.status),
+            Piece::Body => {
+                before.length += bytes.len() as u64;
+                before.digest.update(bytes);
+            }
+            Piece::End | Piece::Trailers(_) | Piece::Failure(_) => before.over = true,
+        }
+    }
+
+    /// Whether the guest has nothing more to get of it; and whether it has the head.
+    pub fn was_read(&self) -> (bool, bool) {
+        let before = &self.lock().before;
+        (before.over, before.status.is_some())
+    }
+
     /// The guest wants the trailers and none of the body that is left.
     pub fn discard(&self) {
         let mut state = self.lock();
@@ -112,6 +148,23 @@ impl Exchange {
     }
 }
 
+impl Before {
+    /// Takes off what the guest has already, if it is the same.
+    fn skip(&mut self, bytes: &mut Bytes) -> Result<(), Failure> {
+        if self.again == self.length {
+            return Ok(());
+        }
+        let known = bytes.split_to(bytes.len().min(usize::try_from(self.length - self.again).unwrap_or(usize::MAX)));
+        self.hasher.update(&known);
+        self.again += known.len() as u64;
+        if self.again == self.length && self.hasher.finalize() != self.digest.finalize() { Err(changed()) } else { Ok(()) }
+    }
+}
+
+fn changed() -> Failure {
+    Failure::Terminated("the runner was restarted while the response was read, and the server answers something else now".to_owned())
+}
+
 /// The backend's end. An exchange whose filler goes away ends with a failure, so that no guest waits for it.
 pub struct Filler(Arc<Exchange>);
 
@@ -120,19 +173,30 @@ impl Filler {
         Filler(exchange)
     }
 
-    pub fn head(&self, head: Head) {
-        self.0.lock().head = Some(Ok(head));
+    /// Answers whether the rest is wanted: a request that was sent again must be answered as it was.
+    pub fn head(&self, head: Head) -> bool {
+        let mut state = self.0.lock();
+        if state.before.status.is_some_and(|status| status != head.status) {
+            drop(state);
+            self.stop(changed());
+            self.0.arrived.notify_waiters();
+            return false;
+        }
+        state.head = Some(Ok(head));
+        drop(state);
         self.0.arrived.notify_waiters();
+        true
     }
 
     /// Adds to the body, once there is room for it.
-    pub async fn piece(&self, bytes: Bytes) {
+    pub async fn piece(&self, mut bytes: Bytes) -> Result<(), Failure> {
+        self.0.lock().before.skip(&mut bytes)?;
         loop {
             let drained = self.0.drained.notified();
             {
                 let mut state = self.0.lock();
                 if state.discard || bytes.is_empty() {
-                    return;
+                    return Ok(());
                 }
                 if state.buffered < BUFFER {
                     state.buffered += bytes.len();
@@ -143,10 +207,12 @@ impl Filler {
             drained.await;
         }
         self.0.arrived.notify_waiters();
+        Ok(())
     }
 
     pub fn end(self, trailers: Vec<Header>) {
-        self.0.lock().end = Some(Ok(trailers));
+        let mut state = self.0.lock();
+        state.end = Some(if state.before.again < state.before.length { Err(changed()) } else { Ok(trailers) });
     }
 
     pub fn fail(self, failure: Failure) {
@@ -213,7 +279,7 @@ mod tests {
         let filler = Filler::new(exchange.clone());
         let task = tokio::spawn(async move {
             for _ in 0..16 {
-                filler.piece(Bytes::from(vec![1; BUFFER / 2])).await;
+                filler.piece(Bytes::from(vec![1; BUFFER / 2])).await.unwrap();
             }
             filler.end(Vec::new());
         });
@@ -257,7 +323,7 @@ mod tests {
         let filler = Filler::new(exchange.clone());
         let task = tokio::spawn(async move {
             for _ in 0..16 {
-                filler.piece(Bytes::from(vec![1; BUFFER])).await;
+                filler.piece(Bytes::from(vec![1; BUFFER])).await.unwrap();
             }
             filler.end(vec![Header::new("x", "y")]);
         });

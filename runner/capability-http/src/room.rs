@@ -2,13 +2,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use capability::{Boundary, Refusal, Room, StageState};
+use bytes::Bytes;
+use capability::{Ask, Boundary, Class, Effect, InDoubt, LedgerError, Refusal, Revive, Room, StageState};
 
-use crate::backend::HttpBackend;
-use crate::effect::{Delivered, Piece, Reply, Request};
-use crate::exchange::Exchange;
+use crate::backend::{HttpBackend, Resend};
+use crate::effect::{Piece, Reply, Request};
+use crate::exchange::{Exchange, Filler, Read};
 use crate::policy::HttpPolicy;
 
 /// How many exchanges a guest may hold at once.
@@ -58,8 +59,17 @@ impl Crossing {
     }
 
     pub(crate) async fn cross(&self, request: Request) -> Result<(Reply, Held), Refusal> {
-        let reply = self.boundary.cross(&*self.policy, request, &*self.backend).await?;
+        if self.boundary.replays() {
+            // kept by the room, asked once
+            let revive: Arc<dyn Revive> = self.backend.revival(&self.boundary, &self.policy);
+            self.boundary.on_live(Arc::downgrade(&revive));
+        }
+        let reply = self.boundary.cross(&*self.policy, request.clone(), &*self.backend).await?;
+        self.backend.adopt(reply.exchange, request);
         let exchange = self.backend.exchange(reply.exchange).unwrap_or_default();
+        if let Some(Ok(head)) = &reply.head {
+            exchange.replayed(&Piece::Head(head.clone()), &[]);
+        }
         let held = Held { number: reply.exchange, exchange, backend: self.backend.clone(), boundary: self.boundary.clone() };
         Ok((reply, held))
     }
@@ -74,14 +84,116 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Records what the guest gets to see of the exchange.
-    pub(crate) fn deliver(&self, piece: Piece<'_>) -> wasmtime::Result<()> {
-        self.boundary.deliver("http", &Delivered { exchange: self.number, piece }).map_err(wasmtime::Error::new)
+    /// The head, if it has come.
+    pub(crate) fn head(&self) -> Result<Piece, LedgerError> {
+        let look = || match self.exchange.head() {
+            None => Piece::Pending,
+            Some(Ok(head)) => Piece::Head(head),
+            Some(Err(failure)) => Piece::Failure(failure),
+        };
+        Ok(self.now("http.head", 0, || (look(), Bytes::new()))?.0)
+    }
+
+    /// The next bytes of the body, if any have come.
+    pub(crate) fn read(&self, max: usize) -> Result<(Piece, Bytes), LedgerError> {
+        self.now("http.body", max, || piece(self.exchange.read(max)))
+    }
+
+    /// The next bytes of the body, after waiting for them.
+    pub(crate) async fn read_waiting(&self, max: usize) -> Result<(Piece, Bytes), LedgerError> {
+        let again = self.boundary.replays();
+        let look = async {
+            loop {
+                match self.exchange.read(max) {
+                    Read::Pending => self.exchange.wait_body().await,
+                    read => return Ok(piece(read)),
+                }
+            }
+        };
+        let (piece, bytes) = self.boundary.deliver(&self.ask("http.body", max)?, look).await?;
+        if again {
+            self.exchange.replayed(&piece, &bytes);
+        }
+        Ok((piece, bytes))
+    }
+
+    /// The trailers, if the body is over.
+    pub(crate) fn trailers(&self) -> Result<Piece, LedgerError> {
+        let look = || match self.exchange.trailers() {
+            None => Piece::Pending,
+            Some(Ok(trailers)) => Piece::Trailers(trailers),
+            Some(Err(failure)) => Piece::Failure(failure),
+        };
+        Ok(self.now("http.trailers", 0, || (look(), Bytes::new()))?.0)
+    }
+
+    fn ask(&self, what: &'static str, max: usize) -> Result<Ask<'static>, LedgerError> {
+        Ask::new(what, &(self.number, max))
+    }
+
+    fn now(&self, what: &'static str, max: usize, look: impl FnOnce() -> (Piece, Bytes)) -> Result<(Piece, Bytes), LedgerError> {
+        let again = self.boundary.replays();
+        let (piece, bytes) = self.boundary.deliver_now(&self.ask(what, max)?, look)?;
+        if again {
+            self.exchange.replayed(&piece, &bytes);
+        }
+        Ok((piece, bytes))
+    }
+}
+
+fn piece(read: Read) -> (Piece, Bytes) {
+    match read {
+        Read::Pending => (Piece::Pending, Bytes::new()),
+        Read::Bytes(bytes) => (Piece::Body, bytes),
+        Read::End => (Piece::End, Bytes::new()),
+        Read::Failed(failure) => (Piece::Failure(failure), Bytes::new()),
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.backend.end(self.number);
+    }
+}
+
+/// Sends again what was being read when the runner was killed.
+pub(crate) struct Revival {
+    boundary: Boundary,
+    policy: Arc<HttpPolicy>,
+    backend: Weak<HttpBackend>,
+}
+
+impl Revival {
+    pub(crate) fn new(boundary: &Boundary, policy: &Arc<HttpPolicy>, backend: &Arc<HttpBackend>) -> Self {
+        Revival { boundary: boundary.clone(), policy: policy.clone(), backend: Arc::downgrade(backend) }
+    }
+}
+
+impl Revive for Revival {
+    /// A request that may be repeated is sent again, and of its response the guest gets what it does not have yet. Of any other one the
+    /// connection is broken; if not even its head came, nobody can tell whether it was carried out.
+    fn revive(&self) -> Pin<Box<dyn Future<Output = Result<(), LedgerError>> + Send + '_>> {
+        Box::pin(async move {
+            let Some(backend) = self.backend.upgrade() else { return Ok(()) };
+            for (number, exchange, request) in backend.lost() {
+                let (_, has_head) = exchange.was_read();
+                let again = match request.class() {
+                    Class::Read | Class::Idempotent => true,
+                    Class::Once if has_head => false,
+                    Class::Once => self.boundary.in_doubt(Request::NAME, &request.subject())? == InDoubt::Retry,
+                };
+                if again {
+                    let resend = Resend { backend: &backend, number, exchange: exchange.clone() };
+                    match self.boundary.again(&*self.policy, request, &resend).await {
+                        Ok(_) => continue,
+                        Err(Refusal::Ledger(error)) => return Err(error),
+                        // its grant is gone: the connection is broken
+                        Err(Refusal::Denied(_)) => {}
+                    }
+                }
+                drop(Filler::new(exchange));
+            }
+            Ok(())
+        })
     }
 }

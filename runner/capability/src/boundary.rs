@@ -1,9 +1,17 @@
 //! The line that every effect crosses: decide, record, act, record.
 //!
-//! Nothing else makes a [`Permitted`], and a backend can't act without one, so a forgotten check does not compile. Deliberately
-//! absent: retries (a policy of the schedule), and anything that a capability knows.
+//! Nothing else makes a [`Permitted`], and a backend can't act without one, so a forgotten check does not compile. What was recorded
+//! before is answered from the record, without deciding and without the backend: that is how a stage that was cut off comes back to
+//! where it was, and how one is replayed with nothing around it (`recall`). Deliberately absent: retries (a policy of the schedule), and
+//! anything that a capability knows.
 
+mod recall;
+
+pub use recall::{Ask, Revive};
+
+use std::collections::BTreeSet;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,11 +20,14 @@ use event::{Event, EventSink, Kind, StageRef};
 use crate::clock::Clock;
 use crate::denial::Denial;
 use crate::effect::{Decision, Effect};
-use crate::ledger::{Ledger, LedgerError, Record};
+use crate::ledger::{self, Class, InDoubt, Intent, Ledger, LedgerError, RecordKind, Reply};
 use crate::log::StageLog;
+use recall::{asked, json};
 
 /// How often a policy may ask to see more before it must decide.
 const MAX_OBSERVATIONS: usize = 8;
+/// How many different denials of an attempt are told one by one; after that they are only recorded.
+const TOLD: usize = 100;
 
 /// Decides about an effect: a pure function of the grant, the effect and what has been observed.
 pub trait Policy<E: Effect>: Send + Sync {
@@ -30,6 +41,31 @@ pub trait Backend<E: Effect>: Send + Sync {
 
     /// Carries out the very effect that was decided.
     fn act(&self, permitted: Permitted<E>) -> impl Future<Output = E::Reply> + Send;
+
+    /// Finds out what became of an effect that was recorded and never answered, because the runner was killed. It has been decided again:
+    /// `recorded` is what was seen then, `fresh` what is seen now, and what `act` will be given. Must change nothing in the world.
+    fn recover(&self, effect: &E, recorded: &E::Seen, fresh: &mut E::Seen) -> impl Future<Output = Recovery<E::Reply>> + Send {
+        let _ = (recorded, fresh);
+        let recovery = if effect.class() == Class::Once { Recovery::Unknown } else { Recovery::Repeat };
+        async { recovery }
+    }
+
+    /// What the guest is told of an effect in doubt that is to be left alone: that it was cut off. `None`: the stage fails.
+    fn skipped(&self, effect: &E) -> Option<E::Reply> {
+        let _ = effect;
+        None
+    }
+}
+
+/// What became of an effect that was never answered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Recovery<R> {
+    /// It happened, with this reply.
+    Happened(R),
+    /// It did not happen, or happening again changes nothing more.
+    Repeat,
+    /// Nothing can tell.
+    Unknown,
 }
 
 /// An effect that policy has allowed, with what was observed on the way. Made by [`Boundary::cross`] alone; not `Clone`, so that one
@@ -60,7 +96,7 @@ pub enum Refusal {
     /// The guest receives it as a value.
     #[error("{} {}: {}", .0.effect, .0.subject, .0.reason)]
     Denied(Denial),
-    /// It can't be recorded. The host function returns it as a trap: without a record no effect may happen.
+    /// It can't be recorded, or not be answered from the record. The host function returns it as a trap.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -94,13 +130,58 @@ struct Shared {
     ledger: Arc<dyn Ledger>,
     sink: Arc<dyn EventSink>,
     clock: Clock,
+    mode: Mode,
+    /// The next position of the attempt.
+    position: AtomicU64,
+    /// Nothing more is answered from the record.
+    live: AtomicBool,
+    /// The guest was cut off: what it held back is not carried out any more.
+    abandoned: AtomicBool,
     staged: Mutex<Vec<Weak<dyn Staged>>>,
+    revivals: Mutex<Vec<Weak<dyn Revive>>>,
+    told: Mutex<BTreeSet<(String, String)>>,
     log: Option<Arc<StageLog>>,
+}
+
+/// What happens where the record ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The attempt goes on; with what to do about an effect in doubt.
+    Live(Option<InDoubt>),
+    /// Nothing may happen: the attempt ends there.
+    Offline,
 }
 
 impl Boundary {
     pub fn new(stage: StageRef, attempt: u32, ledger: Arc<dyn Ledger>, sink: Arc<dyn EventSink>, clock: Clock) -> Self {
-        Boundary { shared: Arc::new(Shared { stage, attempt, ledger, sink, clock, staged: Mutex::default(), log: None }) }
+        let live = AtomicBool::new(!ledger.replays());
+        let shared = Shared {
+            stage,
+            attempt,
+            ledger,
+            sink,
+            clock,
+            mode: Mode::Live(None),
+            position: AtomicU64::new(0),
+            live,
+            abandoned: AtomicBool::new(false),
+            staged: Mutex::default(),
+            revivals: Mutex::default(),
+            told: Mutex::default(),
+            log: None,
+        };
+        Boundary { shared: Arc::new(shared) }
+    }
+
+    #[must_use]
+    pub fn in_mode(mut self, mode: Mode) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.mode = mode;
+            if mode == Mode::Offline {
+                shared.live = AtomicBool::new(false);
+            }
+        }
+        self
     }
 
     /// Keeps the stage's log and its other events in the order in which they happened.
@@ -120,17 +201,30 @@ impl Boundary {
         &self.shared.stage
     }
 
-    /// From now on `staged` holds something back, until it is settled.
-    pub fn stage_effect(&self, staged: Weak<dyn Staged>) {
-        self.shared.staged.lock().unwrap_or_else(PoisonError::into_inner).push(staged);
+    pub fn attempt(&self) -> u32 {
+        self.shared.attempt
     }
 
-    /// Carries out whatever is held back. Every crossing does so first; whoever answers a guest without crossing calls it.
+    /// From now on `staged` holds something back, until it is settled.
+    pub fn stage_effect(&self, staged: Weak<dyn Staged>) {
+        lock(&self.shared.staged).push(staged);
+    }
+
+    /// Carries out whatever is held back. Every crossing and every delivery does so first.
     pub fn settle(&self) {
-        let staged = std::mem::take(&mut *self.shared.staged.lock().unwrap_or_else(PoisonError::into_inner));
+        let staged = std::mem::take(&mut *lock(&self.shared.staged));
+        if self.shared.abandoned.load(Ordering::Relaxed) {
+            return;
+        }
         for one in staged.iter().filter_map(Weak::upgrade) {
             one.settle();
         }
+    }
+
+    /// The guest was cut off from outside, at a moment that no replay can find again: from now on nothing crosses in its name.
+    pub fn abandon(&self) {
+        self.shared.abandoned.store(true, Ordering::Relaxed);
+        lock(&self.shared.staged).clear();
     }
 
     /// Takes an effect across: decided by `policy`, recorded, carried out by `backend`, its reply recorded.
@@ -141,49 +235,173 @@ impl Boundary {
         B: Backend<E> + ?Sized,
     {
         self.settle();
+        let request = json(&effect)?;
+        let asked = asked(E::NAME, &request);
+        let (position, record) = self.turn(E::NAME, &effect.subject(), &asked, Some(&request))?;
+        match record {
+            None => {
+                self.revive().await?;
+                let crossing = Crossing { position, asked, request: &request, intended: false };
+                self.cross_live(policy, effect, backend, crossing).await
+            }
+            Some(RecordKind::Denied { clock, denial }) => {
+                self.shared.clock.reach(clock);
+                let denial = Denial::from(denial);
+                self.tell(&denial);
+                Err(Refusal::Denied(denial))
+            }
+            Some(RecordKind::Crossed { answer: Some(answer), .. }) => {
+                self.shared.clock.reach(answer.clock);
+                Ok(recall::value(E::NAME, &answer.body)?)
+            }
+            Some(RecordKind::Crossed { seen, answer: None, .. }) => {
+                self.go_live()?;
+                self.revive().await?;
+                let crossing = Crossing { position, asked, request: &request, intended: true };
+                if effect.class() == Class::Read {
+                    return self.cross_live(policy, effect, backend, crossing).await;
+                }
+                let recorded = recall::value(E::NAME, &seen)?;
+                self.recover(policy, effect, backend, &recorded, position).await
+            }
+            Some(RecordKind::Delivered(_) | RecordKind::Waiting) => {
+                Err(self.parted(position, "a delivery", E::NAME, &effect.subject(), String::new()).into())
+            }
+        }
+    }
+
+    /// Decides until the policy has seen enough.
+    async fn decide<E, P, B>(&self, policy: &P, effect: &E, backend: &B) -> Result<E::Seen, Denial>
+    where
+        E: Effect,
+        P: Policy<E> + ?Sized,
+        B: Backend<E> + ?Sized,
+    {
         let mut seen = E::Seen::default();
         for _ in 0..=MAX_OBSERVATIONS {
-            match policy.decide(&effect, &seen) {
-                Decision::Allow => {
-                    let shared = &*self.shared;
-                    let position = shared.ledger.next(&shared.stage, shared.attempt);
-                    shared.ledger.intent(&position, E::NAME, effect.class(), &effect.subject(), &Record::new(&(&effect, &seen)))?;
-                    let reply = backend.act(Permitted { effect, seen }).await;
-                    shared.clock.catch_up();
-                    shared.ledger.reply(&position, &Record::new(&reply))?;
-                    return Ok(reply);
-                }
-                Decision::Deny(denial) => return Err(Refusal::Denied(self.deny(denial, &effect)?)),
+            match policy.decide(effect, &seen) {
+                Decision::Allow => return Ok(seen),
+                Decision::Deny(denial) => return Err(denial),
                 Decision::Observe(question) => backend.observe(question, &mut seen).await,
             }
         }
-        let denial = Denial::new("undecided", format!("the policy asked for more than {MAX_OBSERVATIONS} observations"));
-        Err(Refusal::Denied(self.deny(denial, &effect)?))
+        Err(Denial::new("undecided", format!("the policy asked for more than {MAX_OBSERVATIONS} observations")))
+    }
+
+    async fn cross_live<E, P, B>(&self, policy: &P, effect: E, backend: &B, crossing: Crossing<'_>) -> Result<E::Reply, Refusal>
+    where
+        E: Effect,
+        P: Policy<E> + ?Sized,
+        B: Backend<E> + ?Sized,
+    {
+        let ledger = &*self.shared.ledger;
+        let Crossing { position, asked, request, intended } = crossing;
+        let seen = match self.decide(policy, &effect, backend).await {
+            Ok(seen) => seen,
+            Err(denial) => return Err(Refusal::Denied(self.deny(denial, &effect, position, asked)?)),
+        };
+        let class = effect.class();
+        if !intended {
+            let (subject, seen) = (effect.subject(), json(&seen)?);
+            ledger.intent(&Intent { position, effect: E::NAME, class, subject: &subject, asked, request, seen: &seen })?;
+        }
+        let reply = backend.act(Permitted { effect, seen }).await;
+        self.answer(position, class, &reply)?;
+        Ok(reply)
+    }
+
+    /// Records the reply, at the moment at which the guest gets it.
+    fn answer<R: serde::Serialize>(&self, position: u64, class: Class, reply: &R) -> Result<(), LedgerError> {
+        let clock = self.shared.clock.catch_up();
+        let body = json(reply)?;
+        self.shared.ledger.reply(&Reply { position, clock, body: &body, promptly: class == Class::Once })
+    }
+
+    /// An effect that was recorded and never answered: finds out whether it happened, or does what the user chose.
+    async fn recover<E, P, B>(&self, policy: &P, effect: E, backend: &B, recorded: &E::Seen, position: u64) -> Result<E::Reply, Refusal>
+    where
+        E: Effect,
+        P: Policy<E> + ?Sized,
+        B: Backend<E> + ?Sized,
+    {
+        let class = effect.class();
+        // its grant may be another one by now
+        let mut fresh = match self.decide(policy, &effect, backend).await {
+            Ok(seen) => seen,
+            Err(denial) => {
+                let detail = format!("it was allowed when it was recorded, and is not any more: {}", denial.reason);
+                return Err(self.parted(position, E::NAME, E::NAME, &effect.subject(), detail).into());
+            }
+        };
+        let reply = match backend.recover(&effect, recorded, &mut fresh).await {
+            Recovery::Happened(reply) => reply,
+            Recovery::Repeat => backend.act(Permitted { effect, seen: fresh }).await,
+            Recovery::Unknown => match self.doubt(position, E::NAME, &effect.subject())? {
+                InDoubt::Retry => backend.act(Permitted { effect, seen: fresh }).await,
+                _ => match backend.skipped(&effect) {
+                    Some(reply) => reply,
+                    None => return Err(self.given_up(E::NAME, &effect.subject()).into()),
+                },
+            },
+        };
+        self.answer(position, class, &reply)?;
+        Ok(reply)
+    }
+
+    /// Carries out once more what the record answers and the world has lost with the last process: a background process, a request whose
+    /// body was being read. Decided again, and not recorded again.
+    pub async fn again<E, P, B>(&self, policy: &P, effect: E, backend: &B) -> Result<E::Reply, Refusal>
+    where
+        E: Effect,
+        P: Policy<E> + ?Sized,
+        B: Backend<E> + ?Sized,
+    {
+        match self.decide(policy, &effect, backend).await {
+            Ok(seen) => Ok(backend.act(Permitted { effect, seen }).await),
+            Err(mut denial) => {
+                denial.effect = E::NAME.to_owned();
+                denial.subject = effect.subject().into_owned();
+                self.tell(&denial);
+                Err(Refusal::Denied(denial))
+            }
+        }
     }
 
     /// Refuses without asking: for what no grant can allow, such as sockets.
     pub fn refuse<E: Effect>(&self, effect: &E, denial: Denial) -> Result<Denial, LedgerError> {
-        self.deny(denial, effect)
+        self.settle();
+        let request = json(effect)?;
+        let asked = asked(E::NAME, &request);
+        match self.turn(E::NAME, &effect.subject(), &asked, Some(&request))? {
+            (position, None) => self.deny(denial, effect, position, asked),
+            (_, Some(RecordKind::Denied { clock, denial })) => {
+                self.shared.clock.reach(clock);
+                let denial = Denial::from(denial);
+                self.tell(&denial);
+                Ok(denial)
+            }
+            (position, Some(_)) => Err(self.parted(position, "allowed", E::NAME, &effect.subject(), String::new())),
+        }
     }
 
-    fn deny<E: Effect>(&self, mut denial: Denial, effect: &E) -> Result<Denial, LedgerError> {
+    fn deny<E: Effect>(&self, mut denial: Denial, effect: &E, position: u64, asked: ledger::Asked) -> Result<Denial, LedgerError> {
         denial.effect = E::NAME.to_owned();
         denial.subject = effect.subject().into_owned();
-        let shared = &*self.shared;
-        let position = shared.ledger.next(&shared.stage, shared.attempt);
-        if shared.ledger.denied(&position, &denial)? {
-            self.emit(Kind::Denied { stage: shared.stage.clone(), denial: denial.record() });
-        }
+        let (shared, record) = (&*self.shared, denial.record());
+        shared.ledger.denied(&ledger::Denied { position, clock: shared.clock.now(), asked, denial: &record })?;
+        self.tell(&denial);
         Ok(denial)
     }
 
-    /// Records something that the world did by itself (bytes that arrived, a process that ended) at the moment at which the guest
-    /// gets to see it. The order of deliveries is what makes a replay see the same run.
-    pub fn deliver(&self, what: &'static str, body: &dyn erased::Deliverable) -> Result<(), LedgerError> {
-        let shared = &*self.shared;
-        shared.clock.catch_up();
-        let position = shared.ledger.next(&shared.stage, shared.attempt);
-        shared.ledger.delivered(&position, what, &Record::from_dyn(body))
+    /// Tells the user of a denial; the same one again and again is told once.
+    fn tell(&self, denial: &Denial) {
+        let first = {
+            let mut told = lock(&self.shared.told);
+            told.len() < TOLD && told.insert((denial.effect.clone(), denial.subject.clone()))
+        };
+        if first {
+            self.emit(Kind::Denied { stage: self.shared.stage.clone(), denial: denial.record() });
+        }
     }
 
     pub fn emit(&self, kind: Kind) {
@@ -195,17 +413,15 @@ impl Boundary {
     }
 }
 
-pub(crate) mod erased {
-    use std::fmt::Debug;
+/// Where a live crossing is recorded.
+struct Crossing<'a> {
+    position: u64,
+    asked: ledger::Asked,
+    request: &'a str,
+    /// Its intent is recorded already.
+    intended: bool,
+}
 
-    /// Something that can be recorded: any serialisable value.
-    pub trait Deliverable: Debug {
-        fn to_json(&self) -> serde_json::Result<serde_json::Value>;
-    }
-
-    impl<T: serde::Serialize + Debug + ?Sized> Deliverable for T {
-        fn to_json(&self) -> serde_json::Result<serde_json::Value> {
-            serde_json::to_value(self)
-        }
-    }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

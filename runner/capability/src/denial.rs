@@ -44,3 +44,10 @@ impl Denial {
 pub fn toml_string(text: &str) -> String {
     toml::Value::String(text.to_owned()).to_string()
 }
+
+impl From<DenialRecord> for Denial {
+    fn from(record: DenialRecord) -> Self {
+        let DenialRecord { effect, subject, code, reason, remedy } = record;
+        Denial { effect, subject, code: code.into(), reason, remedy }
+    }
+}

@@ -8,17 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::denial::Denial;
 
-/// How an effect may be repeated after a crash. See "Effect classes" in the architecture notes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// Changes nothing: repeat freely.
-    Read,
-    /// Repeating it with the same key changes nothing more.
-    Idempotent,
-    /// Must not happen twice.
-    Once,
-}
+pub use crate::ledger::Class;
 
 /// One request to the world. It owns all its data, so that the effect that was decided is the very one that is carried out.
 pub trait Effect: Debug + Serialize + Send + Sync + 'static {
@@ -28,8 +18,9 @@ pub trait Effect: Debug + Serialize + Send + Sync + 'static {
     /// What `decide` may ask to see before it decides; [`Nothing`] if it never asks.
     type Question: Debug + Serialize + Send + Sync;
 
-    /// What has been seen so far. Filled by [`crate::Backend::observe`], recorded, handed to the next `decide`.
-    type Seen: Debug + Default + Serialize + Send + Sync;
+    /// What has been seen so far. Filled by [`crate::Backend::observe`], recorded, handed to the next `decide`. What
+    /// it holds of this process (a descriptor) is left out of the record and looked up again after a crash.
+    type Seen: Debug + Default + Serialize + DeserializeOwned + Send + Sync;
 
     /// What the world answered, its refusals included. A reply holds durable identities (a number, a name), never a live
     /// connection, so that it can be recorded and answered again.

@@ -1,74 +1,148 @@
-//! Where crossings are recorded: a port, and the in-memory ledger that keeps the latest of them.
+//! Where crossings are recorded and read again: a port, and the in-memory ledger that keeps the latest of them.
 //!
-//! The order is part of the contract: an effect's intent is recorded before it is carried out, its reply after. A ledger that can't
-//! record says so, and then nothing happens.
+//! One ledger is the record of one attempt. The order is part of the contract: an effect's intent is recorded before it is carried out, its
+//! reply after. A ledger that can't record says so, and then nothing happens. The record's vocabulary is the journal's.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use event::StageRef;
+use event::DenialRecord;
+pub use journal::{Answer, Asked, Class, Delivery, Denied, Intent, Payload, Record, RecordKind, Reply, Waiting};
+use journal::{AttemptRecord, JournalError};
 
-use crate::boundary::erased::Deliverable;
-use crate::denial::Denial;
-use crate::effect::Class;
-
-/// Where in the run a crossing happened.
-#[derive(Debug, Clone)]
-pub struct Position {
-    pub stage: StageRef,
-    pub attempt: u32,
-    /// Counts over the whole run.
-    pub sequence: u64,
+/// Why the attempt can't go on from here.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LedgerError {
+    #[error("the run can't be recorded, so nothing more may happen: {0}")]
+    Unrecorded(String),
+    /// The component asked for something else than what is recorded at this position.
+    #[error("{0}")]
+    Diverged(Box<Divergence>),
+    /// An effect may have happened or not, and nobody said what to do about it.
+    #[error(
+        "`{effect}` {subject} was cut off, and nothing can tell whether it happened; choose with `runner resume --in-doubt retry`, `skip` or `fail`"
+    )]
+    InDoubt { position: u64, effect: String, subject: String },
+    /// As above, and the choice was to fail.
+    #[error("`{effect}` {subject} was cut off, and nothing can tell whether it happened; `--in-doubt fail` was chosen")]
+    GivenUp { effect: String, subject: String },
+    /// An offline replay has come to the end of what is recorded.
+    #[error("the record ends here")]
+    Over,
+    /// The bytes were more than the stage's `record` limit allowed to keep.
+    #[error("{what} {subject}: its {length} bytes were not kept; run the stage with a higher `limits.record` to replay it")]
+    NotKept { what: String, subject: String, length: u64 },
 }
 
-/// A value on its way into the ledger; a ledger that keeps no bodies never pays for serialising them.
-pub struct Record<'a>(&'a dyn Deliverable);
-
-impl<'a> Record<'a> {
-    pub(crate) fn new<T: serde::Serialize + std::fmt::Debug>(value: &'a T) -> Self {
-        Record(value)
-    }
-
-    pub(crate) fn from_dyn(value: &'a dyn Deliverable) -> Self {
-        Record(value)
-    }
-
-    pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
-        self.0.to_json()
+impl From<JournalError> for LedgerError {
+    fn from(error: JournalError) -> Self {
+        LedgerError::Unrecorded(error.to_string())
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("the run can't be recorded, so nothing more may happen: {0}")]
-pub struct LedgerError(pub String);
+/// Where a replay and the record part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Divergence {
+    /// Counts from 0 within the attempt; `None` where it is the world that changed, not the stage.
+    pub position: Option<u64>,
+    /// What is recorded, and what was asked, in the words of the ledger.
+    pub recorded: String,
+    pub asked: String,
+    /// What else tells them apart.
+    pub detail: String,
+}
+
+impl std::fmt::Display for Divergence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Divergence { recorded, asked, .. } = self;
+        match self.position {
+            Some(position) => write!(f, "the stage does not repeat what it did: effect {position} was {recorded}, now it is {asked}")?,
+            None => write!(f, "the stage can't go on where it was: it had {recorded}, and would get {asked} now")?,
+        }
+        if !self.detail.is_empty() {
+            write!(f, " ({})", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+/// What to do about an effect of which nobody knows whether it happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InDoubt {
+    /// Do it, perhaps a second time.
+    Retry,
+    /// Leave it; the stage is told that it was cut off.
+    Skip,
+    /// The stage fails.
+    Fail,
+}
 
 pub trait Ledger: Send + Sync {
-    /// The next position of an attempt.
-    fn next(&self, stage: &StageRef, attempt: u32) -> Position;
+    /// Whether anything is recorded from before.
+    fn replays(&self) -> bool {
+        false
+    }
+
+    /// What is recorded at a position; positions are asked for in order. `None`: nothing, the attempt is live from here.
+    fn recorded(&self, position: u64) -> Result<Option<Record>, LedgerError> {
+        let _ = position;
+        Ok(None)
+    }
 
     /// Before the act.
-    fn intent(&self, at: &Position, effect: &'static str, class: Class, subject: &str, body: &Record<'_>) -> Result<(), LedgerError>;
+    fn intent(&self, intent: &Intent<'_>) -> Result<(), LedgerError>;
 
     /// After the act, at the position of its intent.
-    fn reply(&self, at: &Position, body: &Record<'_>) -> Result<(), LedgerError>;
+    fn reply(&self, reply: &Reply<'_>) -> Result<(), LedgerError>;
 
-    /// Answers whether the user should hear of it: the same denial again and again is recorded, and told once.
-    fn denied(&self, at: &Position, denial: &Denial) -> Result<bool, LedgerError>;
+    fn denied(&self, denied: &Denied<'_>) -> Result<(), LedgerError>;
 
-    /// What the world did by itself, when the guest got to see it.
-    fn delivered(&self, at: &Position, what: &'static str, body: &Record<'_>) -> Result<(), LedgerError>;
+    /// What the world did by itself, when the guest got to see it. `promptly`: losing it would leave an effect in doubt.
+    fn delivered(&self, delivery: &Delivery<'_>, promptly: bool) -> Result<(), LedgerError>;
+
+    /// A wait begins.
+    fn waiting(&self, waiting: &Waiting<'_>) -> Result<(), LedgerError> {
+        let _ = waiting;
+        Ok(())
+    }
+}
+
+impl Ledger for AttemptRecord {
+    fn replays(&self) -> bool {
+        self.len() > 0
+    }
+
+    fn recorded(&self, position: u64) -> Result<Option<Record>, LedgerError> {
+        Ok(self.at(position)?)
+    }
+
+    fn intent(&self, intent: &Intent<'_>) -> Result<(), LedgerError> {
+        Ok(AttemptRecord::intent(self, intent)?)
+    }
+
+    fn reply(&self, reply: &Reply<'_>) -> Result<(), LedgerError> {
+        Ok(AttemptRecord::reply(self, reply)?)
+    }
+
+    fn denied(&self, denied: &Denied<'_>) -> Result<(), LedgerError> {
+        Ok(AttemptRecord::denied(self, denied)?)
+    }
+
+    fn delivered(&self, delivery: &Delivery<'_>, promptly: bool) -> Result<(), LedgerError> {
+        Ok(AttemptRecord::delivered(self, delivery, promptly)?)
+    }
+
+    fn waiting(&self, waiting: &Waiting<'_>) -> Result<(), LedgerError> {
+        Ok(AttemptRecord::waiting(self, waiting)?)
+    }
 }
 
 /// How many entries the in-memory ledger keeps.
 const KEPT: usize = 4096;
-/// How many different denials are told one by one; after that they are only counted.
-const TOLD: usize = 100;
 
-/// Keeps counts of everything and the latest entries, in constant memory.
+/// Keeps counts of everything and the latest entries, in constant memory: for tests.
 #[derive(Default)]
 pub struct MemoryLedger {
-    sequence: AtomicU64,
     kept: Mutex<Kept>,
 }
 
@@ -78,13 +152,12 @@ struct Kept {
     delivered: u64,
     denied: u64,
     entries: VecDeque<Entry>,
-    told: std::collections::BTreeSet<(String, String, String)>,
 }
 
 /// One line of the ledger.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    pub at: Position,
+    pub position: u64,
     pub effect: String,
     pub subject: String,
     pub verdict: EntryVerdict,
@@ -127,35 +200,27 @@ impl MemoryLedger {
 }
 
 impl Kept {
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, position: u64, effect: &str, subject: &str, verdict: EntryVerdict) {
         if self.entries.len() == KEPT {
             self.entries.pop_front();
         }
-        self.entries.push_back(entry);
+        self.entries.push_back(Entry { position, effect: effect.to_owned(), subject: subject.to_owned(), verdict });
     }
 }
 
 impl Ledger for MemoryLedger {
-    fn next(&self, stage: &StageRef, attempt: u32) -> Position {
-        Position { stage: stage.clone(), attempt, sequence: self.sequence.fetch_add(1, Ordering::Relaxed) }
-    }
-
-    fn intent(&self, at: &Position, effect: &'static str, class: Class, subject: &str, _: &Record<'_>) -> Result<(), LedgerError> {
+    fn intent(&self, intent: &Intent<'_>) -> Result<(), LedgerError> {
         let mut kept = self.lock();
         kept.granted += 1;
-        kept.push(Entry {
-            at: at.clone(),
-            effect: effect.to_owned(),
-            subject: subject.to_owned(),
-            verdict: EntryVerdict::Granted { class, replied: false },
-        });
+        let verdict = EntryVerdict::Granted { class: intent.class, replied: false };
+        kept.push(intent.position, intent.effect, intent.subject, verdict);
         Ok(())
     }
 
-    fn reply(&self, at: &Position, _: &Record<'_>) -> Result<(), LedgerError> {
+    fn reply(&self, reply: &Reply<'_>) -> Result<(), LedgerError> {
         let mut kept = self.lock();
         // replies come soon after their intents: the search from the end is short
-        if let Some(entry) = kept.entries.iter_mut().rev().find(|e| e.at.sequence == at.sequence)
+        if let Some(entry) = kept.entries.iter_mut().rev().find(|e| e.position == reply.position)
             && let EntryVerdict::Granted { replied, .. } = &mut entry.verdict
         {
             *replied = true;
@@ -163,20 +228,15 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
-    fn denied(&self, at: &Position, denial: &Denial) -> Result<bool, LedgerError> {
+    fn denied(&self, denied: &Denied<'_>) -> Result<(), LedgerError> {
         let mut kept = self.lock();
         kept.denied += 1;
-        kept.push(Entry {
-            at: at.clone(),
-            effect: denial.effect.clone(),
-            subject: denial.subject.clone(),
-            verdict: EntryVerdict::Denied { code: denial.code.clone().into_owned() },
-        });
-        let first = kept.told.len() < TOLD && kept.told.insert((at.stage.to_string(), denial.effect.clone(), denial.subject.clone()));
-        Ok(first)
+        let DenialRecord { effect, subject, code, .. } = denied.denial;
+        kept.push(denied.position, effect, subject, EntryVerdict::Denied { code: code.clone() });
+        Ok(())
     }
 
-    fn delivered(&self, _: &Position, _: &'static str, _: &Record<'_>) -> Result<(), LedgerError> {
+    fn delivered(&self, _: &Delivery<'_>, _: bool) -> Result<(), LedgerError> {
         self.lock().delivered += 1;
         Ok(())
     }

@@ -4,8 +4,8 @@
 //! into an [`Effect`], [`Boundary::cross`] it (decide, record, act, record), lower the reply. A capability writes its effects, a pure
 //! [`Policy`] and a [`Backend`]; recording, denial events, timing and the stage's clock live here and nowhere else.
 //!
-//! Deliberately absent: any capability by name, the component model's engine settings (`host`), anything durable (the [`Ledger`] is a
-//! port).
+//! Deliberately absent: any capability by name, the component model's engine settings (`host`), how the record is kept (the [`Ledger`] is
+//! a port; the `journal` is behind it).
 
 pub mod boundary;
 pub mod clock;
@@ -20,12 +20,12 @@ pub mod state;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use boundary::{Backend, Boundary, Permitted, Policy, Refusal, Staged};
+pub use boundary::{Ask, Backend, Boundary, Mode, Permitted, Policy, Recovery, Refusal, Revive, Staged};
 pub use clock::Clock;
 pub use denial::Denial;
 pub use effect::{Class, Decision, Effect, Nothing};
 pub use endpoint::{Endpoint, Endpoints};
-pub use ledger::{Ledger, MemoryLedger};
+pub use ledger::{InDoubt, Ledger, LedgerError, MemoryLedger};
 pub use log::StageLog;
 pub use registry::{Capability, Registry, Room};
 pub use state::{Scratch, Setting, StageState, TrapLimit};

@@ -4,17 +4,24 @@
 //! written as it is). Finished lines are written and shown in batches: a stage that prints much would otherwise cost a system call and
 //! an event for every 4 KiB; whoever runs the stage calls [`StageLog::pass_on`] now and then, so that nobody waits for a line. At the
 //! limit nothing more is taken, the stage fails, and the file says why.
+//!
+//! An index beside the file says which stream each piece came from (`file`): when a component is run again, what it printed is compared
+//! with what it prints, and what its commands printed, which are not run again, is taken from the file.
+
+mod file;
+
+pub use file::{Recorded, index_path};
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use event::{Event, EventSink, Kind, StageRef, Stream};
 use tokio::sync::Notify;
+
+use file::Target;
 
 /// The longest unfinished line that is held back.
 const LINE: usize = 64 << 10;
@@ -33,28 +40,8 @@ pub struct StageLog {
     full: Notify,
 }
 
-struct LazyFile {
-    path: PathBuf,
-    open: Option<File>,
-}
-
-impl LazyFile {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let file = match &mut self.open {
-            Some(file) => file,
-            None => {
-                if let Some(folder) = self.path.parent() {
-                    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-                }
-                self.open.insert(File::options().create(true).append(true).open(&self.path)?)
-            }
-        };
-        file.write_all(bytes)
-    }
-}
-
 struct Inner {
-    file: LazyFile,
+    target: Target,
     written: u64,
     /// Why nothing more is taken: the limit, or a disk that failed.
     closed: Option<Closed>,
@@ -71,14 +58,43 @@ pub enum Closed {
     Limit(u64),
     #[error("the stage's log can't be written: {0}")]
     Disk(String),
+    #[error("the stage does not print what it printed: its output differs from the recorded one after {after} of {of} bytes")]
+    Diverged { after: u64, of: u64 },
 }
 
 impl StageLog {
-    /// The file is made, or appended to, when the first byte comes: most stages of a large run print nothing.
+    /// The file is made when the first byte comes: most stages of a large run print nothing. One that is there is written anew.
     pub fn new(path: &Path, stage: StageRef, limit: u64, sink: Arc<dyn EventSink>) -> Self {
-        let file = LazyFile { path: path.to_owned(), open: None };
-        let inner = Inner { file, written: 0, closed: None, partial: BTreeMap::new(), batch: Vec::new(), batch_of: 0 };
+        StageLog::onto(path, Target::fresh(path), 0, stage, limit, sink)
+    }
+
+    /// The log of an attempt that was cut off and is run again: what the component has printed already is compared and not written
+    /// twice, what is new is added.
+    ///
+    /// # Errors
+    /// If what is there can't be read.
+    pub fn taken_up(path: &Path, stage: StageRef, limit: u64, sink: Arc<dyn EventSink>) -> io::Result<Self> {
+        let (target, of_commands) = Target::taken_up(path)?;
+        Ok(StageLog::onto(path, target, of_commands, stage, limit, sink))
+    }
+
+    /// The log of an attempt that is replayed: the recorded one is made again, from what the component prints now and what its commands
+    /// printed then, and written to `copy` if there is one.
+    ///
+    /// # Errors
+    /// If the recorded log can't be read, or the copy not be made.
+    pub fn replayed(recorded: &Path, copy: Option<&Path>, stage: StageRef, sink: Arc<dyn EventSink>) -> io::Result<Self> {
+        Ok(StageLog::onto(recorded, Target::replayed(recorded, copy)?, 0, stage, u64::MAX, sink))
+    }
+
+    fn onto(path: &Path, target: Target, written: u64, stage: StageRef, limit: u64, sink: Arc<dyn EventSink>) -> Self {
+        let inner = Inner { target, written, closed: None, partial: BTreeMap::new(), batch: Vec::new(), batch_of: 0 };
         StageLog { stage, path: path.to_owned(), limit, sink, inner: Mutex::new(inner), full: Notify::new() }
+    }
+
+    /// Of a replay: how many recorded bytes of the component it has not printed (again) yet.
+    pub fn missing(&self) -> u64 {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).target.missing()
     }
 
     pub fn path(&self) -> &Path {
@@ -96,13 +112,13 @@ impl StageLog {
         inner.written += taken.len() as u64;
         let result = inner.take(key(stream), taken, |stream, chunk| self.show(stream, chunk));
         let closed = match result {
-            Err(error) => Closed::Disk(error.to_string()),
+            Err(error) => closed_by(&error),
             Ok(()) if taken.len() < bytes.len() => {
                 let closed = Closed::Limit(self.limit);
                 let line = format!("{closed}\n");
                 // the note itself does not count: without it nobody would know why the log ends here
-                let _ = inner.flush_all(|stream, chunk| self.show(stream, chunk)).and_then(|()| inner.file.write_all(line.as_bytes()));
-                self.show(Stream::Runner, line.as_bytes());
+                let mut show = |stream: Stream, chunk: &[u8]| self.show(stream, chunk);
+                let _ = inner.flush_all(&mut show).and_then(|()| inner.target.put(RUNNER, line.as_bytes(), &mut show));
                 closed
             }
             Ok(()) => return Ok(()),
@@ -118,17 +134,17 @@ impl StageLog {
     pub fn note(&self, text: &str) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let line = format!("{}\n", text.trim_end());
-        let _ = inner.write_batch(|stream, chunk| self.show(stream, chunk));
-        let _ = inner.file.write_all(line.as_bytes());
-        self.show(Stream::Runner, line.as_bytes());
+        let mut show = |stream: Stream, chunk: &[u8]| self.show(stream, chunk);
+        let _ = inner.write_batch(&mut show).and_then(|()| inner.target.put(RUNNER, line.as_bytes(), &mut show));
     }
 
     /// Writes what waits for the end of its line: at the end of a command, and of the stage.
     pub fn flush(&self, stream: Option<Stream>) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut show = |stream: Stream, chunk: &[u8]| self.show(stream, chunk);
         let result = match stream {
-            Some(stream) => inner.flush_one(key(stream), |stream, chunk| self.show(stream, chunk)),
-            None => inner.flush_all(|stream, chunk| self.show(stream, chunk)),
+            Some(stream) => inner.flush_one(key(stream), &mut show),
+            None => inner.flush_all(&mut show).and_then(|()| inner.target.end(&mut show)),
         };
         inner.close_on(result);
     }
@@ -199,10 +215,9 @@ impl Inner {
         if self.batch.is_empty() {
             return Ok(());
         }
-        self.file.write_all(&self.batch)?;
-        show(unkey(self.batch_of), &self.batch);
+        let result = self.target.put(self.batch_of, &self.batch, &mut show);
         self.batch.clear();
-        Ok(())
+        result
     }
 
     fn flush_one(&mut self, stream: u32, mut show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
@@ -224,24 +239,34 @@ impl Inner {
         if let Err(error) = result
             && self.closed.is_none()
         {
-            self.closed = Some(Closed::Disk(error.to_string()));
+            self.closed = Some(closed_by(&error));
         }
+    }
+}
+
+fn closed_by(error: &io::Error) -> Closed {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<file::Differs>()) {
+        Some(&file::Differs { after, of }) => Closed::Diverged { after, of },
+        None => Closed::Disk(error.to_string()),
     }
 }
 
 /// Streams as small numbers: the component is 0, its commands count from 1.
 fn key(stream: Stream) -> u32 {
     match stream {
-        Stream::Stage => 0,
+        Stream::Stage => STAGE,
         Stream::Command(number) => number.saturating_add(1),
-        Stream::Runner => u32::MAX,
+        Stream::Runner => RUNNER,
     }
 }
 
+const STAGE: u32 = 0;
+const RUNNER: u32 = u32::MAX;
+
 fn unkey(key: u32) -> Stream {
     match key {
-        0 => Stream::Stage,
-        u32::MAX => Stream::Runner,
+        STAGE => Stream::Stage,
+        RUNNER => Stream::Runner,
         number => Stream::Command(number - 1),
     }
 }
@@ -281,6 +306,75 @@ mod tests {
         log.flush(None);
         assert_eq!(std::fs::read_to_string(log.path()).unwrap(), "stage\none line\ntwo\n");
         assert_eq!(kept.0.lock().unwrap().last().unwrap(), &(Stream::Command(1), "one line\ntwo\n".to_owned()));
+    }
+
+    fn with_commands(log: &StageLog) {
+        log.write(Stream::Stage, b"before\nhalf").unwrap();
+        log.write(Stream::Command(1), b"of the command\n").unwrap();
+        log.flush(Some(Stream::Command(1)));
+        log.write(Stream::Stage, b" a line\n").unwrap();
+        log.note("of the runner");
+    }
+
+    #[test]
+    fn a_log_that_is_taken_up_is_not_written_twice() {
+        let (_folder, kept, first) = log(1 << 20);
+        with_commands(&first);
+        drop(first);
+        let path = _folder.path().join("log");
+        let before = std::fs::read_to_string(&path).unwrap();
+        // the last piece did not reach the index before the runner was killed
+        std::fs::write(&path, format!("{before}torn")).unwrap();
+        let again = StageLog::taken_up(&path, StageRef::new("lint"), 1 << 20, kept.clone()).unwrap();
+        again.write(Stream::Stage, b"before\nhalf a line\n").unwrap();
+        again.pass_on();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+        again.write(Stream::Stage, b"new\n").unwrap();
+        again.write(Stream::Command(2), b"another\n").unwrap();
+        again.flush(None);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{before}new\nanother\n"));
+        // and what was added can be taken up again
+        let third = StageLog::taken_up(&path, StageRef::new("lint"), 1 << 20, kept).unwrap();
+        third.write(Stream::Stage, b"before\nhalf a line\nnew\nlast").unwrap();
+        third.flush(None);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{before}new\nanother\nlast\n"));
+    }
+
+    #[test]
+    fn a_stage_that_prints_something_else_is_found_out() {
+        let (folder, kept, first) = log(1 << 20);
+        with_commands(&first);
+        drop(first);
+        let path = folder.path().join("log");
+        let again = StageLog::taken_up(&path, StageRef::new("lint"), 1 << 20, kept.clone()).unwrap();
+        let _ = again.write(Stream::Stage, b"before\nhalf b line\n");
+        again.pass_on();
+        assert_eq!(again.closed(), Some(Closed::Diverged { after: 12, of: 19 }));
+        let replay = StageLog::replayed(&path, None, StageRef::new("lint"), kept).unwrap();
+        let _ = replay.write(Stream::Stage, b"behind\n");
+        replay.flush(None);
+        assert_eq!(replay.closed(), Some(Closed::Diverged { after: 2, of: 19 }));
+    }
+
+    #[test]
+    fn a_replay_makes_the_log_again_with_what_commands_printed() {
+        let (folder, _, first) = log(1 << 20);
+        with_commands(&first);
+        first.write(Stream::Stage, b"no end of line").unwrap();
+        first.flush(None);
+        drop(first);
+        let (path, copy) = (folder.path().join("log"), folder.path().join("copy"));
+        let kept = Arc::new(Kept::default());
+        let replay = StageLog::replayed(&path, Some(&copy), StageRef::new("lint"), kept.clone()).unwrap();
+        assert_eq!(replay.missing(), 35);
+        replay.write(Stream::Stage, b"before\nhalf a line\nno end").unwrap();
+        replay.note("a note of the replay is not the record's");
+        replay.write(Stream::Stage, b" of line").unwrap();
+        replay.flush(None);
+        assert_eq!((replay.missing(), replay.closed()), (0, None));
+        assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&path).unwrap());
+        let shown: String = kept.0.lock().unwrap().iter().map(|(_, text)| text.as_str()).collect();
+        assert_eq!(shown, std::fs::read_to_string(&path).unwrap());
     }
 
     #[test]

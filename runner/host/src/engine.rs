@@ -16,6 +16,9 @@ const TICK: Duration = Duration::from_millis(5);
 const POOLED_MEMORY: u64 = 256 << 20;
 /// Slots in the pool at the most. Every slot costs system calls when the pool is made, and address space.
 const MOST_POOLED: u32 = 1_000;
+/// Core instances and tables that a pooled component may have.
+const INSTANCES: u32 = 64;
+const TABLES: u32 = 16;
 
 pub struct Engines {
     pub pooled: Engine,
@@ -50,14 +53,15 @@ impl Engines {
         let slots = u32::try_from(at_once).unwrap_or(MOST_POOLED).clamp(1, MOST_POOLED);
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(slots)
-            .total_core_instances(slots * 4)
+            // a component made by componentize-py has 16 instances: whatever one may have, all may have at once
+            .total_core_instances(slots * INSTANCES)
             .total_memories(slots)
-            .total_tables(slots * 4)
+            .total_tables(slots * TABLES)
             .total_stacks(slots)
             .max_memory_size(POOLED_MEMORY as usize)
-            .max_core_instances_per_component(64)
+            .max_core_instances_per_component(INSTANCES)
             .max_memories_per_component(1)
-            .max_tables_per_component(16)
+            .max_tables_per_component(TABLES)
             .table_elements(20_000)
             .max_unused_warm_slots(64)
             .linear_memory_keep_resident(32 << 10)

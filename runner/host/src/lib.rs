@@ -5,6 +5,7 @@
 //! logs lie (the caller's `Setting`).
 
 mod compile;
+mod ended;
 mod engine;
 mod limits;
 mod link;
@@ -15,8 +16,9 @@ mod store;
 mod wasi;
 
 pub use compile::{ARGUMENT as COMPILE_ARGUMENT, CompileError, compile_main};
+pub use ended::Suspended;
 pub use engine::CONFIGURATION;
 pub use plugin::{Found, PluginFile, PluginFiles, SECTION};
-pub use run::{Attempt, Finished, Host, HostError, Options, Stop};
+pub use run::{Attempt, Finished, Given, Host, HostError, Options, Stop, Track};
 pub use store::CodeStore;
 pub use store::StoreError;

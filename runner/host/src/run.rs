@@ -4,21 +4,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use capability::log::PASS_ON;
-use capability::{Boundary, Clock, Ledger, Registry, Room, Setting, StageLog, StageState, TrapLimit};
-use event::{DenialRecord, Event, EventSink, FailureKind, Kind, Outcome};
-use pipeline::plan::{Bound, Limits};
+use capability::{Boundary, Clock, Ledger, Mode, Registry, Room, Setting, StageLog, StageState};
+use event::{Event, EventSink, FailureKind, Kind, Outcome};
+use pipeline::plan::{Bound, PlannedGrant};
 use tokio::sync::watch;
-use wasmtime::{Store, Trap};
+use wasmtime::Store;
 
+use crate::ended::{self, Suspended};
 use crate::engine::Engines;
 use crate::limits::MemoryLimit;
 use crate::link::{self, Links, Prepared, Reach};
 use crate::plugin::PluginFile;
 use crate::stage::ResultsRoom;
-use crate::stage::bindings::runner::boundary::types::Denial as WitDenial;
-use crate::stage::bindings::{Context, Failure};
+use crate::stage::bindings::Context;
 use crate::store::{CodeStore, StoreError};
-use crate::wasi::{Exit, RandomRoom, StdioRoom};
+use crate::wasi::{RandomRoom, StdioRoom};
 
 /// What a host is made of.
 pub struct Options {
@@ -27,7 +27,6 @@ pub struct Options {
     /// The runner, re-executed to compile.
     pub exe: PathBuf,
     pub registry: Registry,
-    pub ledger: Arc<dyn Ledger>,
     pub sink: Arc<dyn EventSink>,
     /// Of the stages' random source.
     pub seed: [u8; 32],
@@ -67,13 +66,45 @@ pub struct Finished {
     pub outcome: Outcome,
     /// Empty unless it passed.
     pub outputs: Vec<(String, String)>,
+    /// The host ended the component from outside, at a moment that nothing inside determines.
+    pub cut_off: bool,
+    /// It has not ended: an effect is in doubt, and a person has to choose.
+    pub suspended: Option<Suspended>,
+}
+
+/// What the component is given, apart from the setting.
+#[derive(Debug, Clone)]
+pub struct Given {
+    /// The `with` table as JSON.
+    pub settings: String,
+    /// The capabilities that are granted to it, by name.
+    pub granted: Vec<String>,
+    /// Decoded; none in an offline replay, where nothing is decided.
+    pub grants: Vec<PlannedGrant>,
+}
+
+impl From<Bound> for Given {
+    fn from(bound: Bound) -> Self {
+        let granted = bound.grants.iter().map(|g| g.capability.to_owned()).collect();
+        Given { settings: given.settings.clone(), granted, grants: bound.grants }
+    }
+}
+
+/// The attempt's record: what was recorded of it, and where it goes on.
+pub struct Track {
+    pub ledger: Arc<dyn Ledger>,
+    pub clock: Clock,
+    pub mode: Mode,
+    /// In an offline replay of an attempt that was cut off: how many positions are recorded. It ends when they are over.
+    pub ends_after: Option<u64>,
 }
 
 /// One attempt.
 pub struct Attempt<'a> {
     pub plugin: &'a PluginFile,
-    pub bound: Bound,
+    pub given: Given,
     pub setting: Arc<Setting>,
+    pub track: Track,
     /// Asks it to stop early.
     pub stop: watch::Receiver<Stop>,
 }
@@ -96,7 +127,9 @@ impl Host {
             Ok(store) => store,
             Err(message) => return Finished::failed(FailureKind::Host, message),
         };
-        let context = context(&setting, &attempt.bound);
+        let context = context(&setting, &attempt.given);
+        let boundary = store.data().boundary.clone();
+        let ends_after = attempt.track.ends_after;
         let log = setting.log.clone();
         let ended = {
             let call = async {
@@ -110,8 +143,12 @@ impl Host {
                 closed = log.closing() => Some(Err(wasmtime::Error::new(closed))),
                 result = call => Some(result),
                 () = pass_on(&log) => None,
+                () = over(&boundary, &log, ends_after) => None,
             }
         };
+        if ended.as_ref().is_none_or(|ended| ended.as_ref().is_err_and(ended::is_cut_off)) {
+            boundary.abandon();
+        }
         let memory_refused = store.data_mut().room::<MemoryLimit>().refused;
         let outputs = std::mem::take(&mut store.data_mut().room::<ResultsRoom>().outputs);
         let rooms = store.data_mut().leave();
@@ -123,10 +160,8 @@ impl Host {
             () = stopped(&mut attempt.stop, Stop::Hard) => {}
         }
         match ended {
-            None => Finished { outcome: Outcome::Cancelled { message: "stopped".into() }, outputs: Vec::new() },
-            Some(Ok(Ok(outcome))) => {
-                Finished { outcome: Outcome::Passed { summary: outcome.summary }, outputs: outputs.into_iter().collect() }
-            }
+            None => Finished::stopped(),
+            Some(Ok(Ok(outcome))) => Finished::passed(outcome.summary, outputs.into_iter().collect()),
             Some(Ok(Err(failure))) => Finished::from_failure(failure, &setting.name),
             Some(Err(trap)) => Finished::from_trap(&trap, memory_refused, &setting.limits),
         }
@@ -140,7 +175,7 @@ impl Host {
             let message = format!("the component has {size} bytes, its limit is {}; raise `limits.component`", limits.component);
             return Err((FailureKind::Limit, message));
         }
-        let reach = Reach::of(&self.options.registry, info, &attempt.bound.grants);
+        let reach = Reach::of(&self.options.registry, info, &attempt.given.grants);
         let suits = self.engines.pool_suits(limits);
         let slot = self.links.slot(&info.digest, &reach, suits);
         slot.get_or_try_init(|| self.compile_and_link(attempt, &reach, suits)).await.cloned()
@@ -176,7 +211,9 @@ impl Host {
     fn store_for(&self, prepared: &Prepared, attempt: &Attempt<'_>) -> Result<Store<StageState>, String> {
         let setting = &attempt.setting;
         let options = &self.options;
-        let boundary = Boundary::new(setting.stage.clone(), setting.attempt, options.ledger.clone(), options.sink.clone(), Clock::start())
+        let Track { ledger, clock, mode, .. } = &attempt.track;
+        let boundary = Boundary::new(setting.stage.clone(), setting.attempt, ledger.clone(), options.sink.clone(), clock.clone())
+            .in_mode(*mode)
             .in_order_with(setting.log.clone());
         let mut state = StageState::new(setting.clone(), boundary);
         state.enter(Box::new(ResultsRoom::default()));
@@ -186,7 +223,7 @@ impl Host {
         state.enter(Box::new(MemoryLimit { limit, refused: false }));
         for (index, (schema, capability)) in options.registry.iter().enumerate() {
             if prepared.rooms.contains(&index) {
-                let grant = attempt.bound.grants.iter().find(|g| g.capability == schema.name()).map(|g| &g.grant);
+                let grant = attempt.given.grants.iter().find(|g| g.capability == schema.name()).map(|g| &g.grant);
                 state.enter(capability.enter(grant, setting).map_err(|e| format!("{}: {e}", schema.name()))?);
             }
         }
@@ -232,13 +269,23 @@ async fn pass_on(log: &StageLog) {
     }
 }
 
+/// Resolves when a replayed attempt that was cut off has done all that is recorded of it: from there on nobody knows what it did, and it may
+/// well do nothing but compute.
+async fn over(boundary: &Boundary, log: &StageLog, ends_after: Option<u64>) {
+    let Some(records) = ends_after else { return std::future::pending().await };
+    while boundary.crossed() < records || log.missing() > 0 {
+        tokio::time::sleep(PASS_ON).await;
+        log.pass_on();
+    }
+}
+
 async fn leave(rooms: Vec<Box<dyn Room>>) {
     for room in rooms {
         room.leave().await;
     }
 }
 
-fn context(setting: &Setting, bound: &Bound) -> Context {
+fn context(setting: &Setting, given: &Given) -> Context {
     use crate::stage::bindings::runner::stage::types::Mount;
     let mut mounts = Vec::new();
     if setting.workspace.is_some() && !setting.mounts.is_empty() {
@@ -251,69 +298,9 @@ fn context(setting: &Setting, bound: &Bound) -> Context {
         run: setting.run.clone(),
         stage: setting.stage.to_string(),
         attempt: setting.attempt,
-        settings: bound.settings.to_string(),
+        settings: given.settings.clone(),
         env: setting.env.clone(),
         mounts,
-        grants: bound.grants.iter().map(|g| g.capability.to_owned()).collect(),
+        grants: given.granted.clone(),
     }
-}
-
-impl Finished {
-    pub fn failed(kind: FailureKind, message: impl Into<String>) -> Self {
-        let outcome = Outcome::Failed { kind, message: message.into(), soft: false, denial: None };
-        Finished { outcome, outputs: Vec::new() }
-    }
-
-    fn from_failure(failure: Failure, stage: &str) -> Self {
-        match failure {
-            Failure::Failed(message) => Finished::failed(FailureKind::Failed, message),
-            Failure::Misconfigured(message) => Finished::failed(FailureKind::Misconfigured, message),
-            Failure::Errored(message) => Finished::failed(FailureKind::Errored, message),
-            Failure::Denied(denial) => {
-                let message = format!("{} {} was denied: {}", denial.effect, denial.subject, denial.reason);
-                let outcome = Outcome::Failed { kind: FailureKind::Denied, message, soft: false, denial: Some(record(denial, stage)) };
-                Finished { outcome, outputs: Vec::new() }
-            }
-        }
-    }
-
-    fn from_trap(trap: &wasmtime::Error, memory_refused: bool, limits: &Limits) -> Self {
-        if let Some(limit) = trap.downcast_ref::<TrapLimit>() {
-            return Finished::failed(FailureKind::Limit, limit.to_string());
-        }
-        if let Some(closed) = trap.downcast_ref::<capability::log::Closed>() {
-            return Finished::failed(FailureKind::Limit, closed.to_string());
-        }
-        if memory_refused {
-            let limit = limits.memory >> 20;
-            let message = format!("the component's memory reached its limit of {limit} MiB; raise `limits.memory` in the pipeline file");
-            return Finished::failed(FailureKind::Limit, message);
-        }
-        if let Some(Exit(code)) = trap.downcast_ref::<Exit>() {
-            let message = format!("the component ended itself with exit code {code} instead of answering");
-            return Finished::failed(FailureKind::Crashed, message);
-        }
-        let text = format!("{trap:#}");
-        if text.contains("resource table has no free keys") || text.contains("store handle limit exceeded") || text.contains("maximum size")
-        {
-            let message = format!("open handles reached their limit of {}; raise `limits.handles` in the pipeline file", limits.handles);
-            return Finished::failed(FailureKind::Limit, message);
-        }
-        if text.contains("hostcall fuel") || text.contains("too much data") {
-            let message =
-                format!("a call to the host passed more than {} bytes; raise `limits.hostcall` in the pipeline file", limits.hostcall);
-            return Finished::failed(FailureKind::Limit, message);
-        }
-        if trap.downcast_ref::<Trap>() == Some(&Trap::StackOverflow) {
-            return Finished::failed(FailureKind::Limit, "the component's stack reached its limit of 512 KiB");
-        }
-        let reason = trap.root_cause().to_string();
-        Finished::failed(FailureKind::Crashed, format!("the component crashed: {reason}"))
-    }
-}
-
-/// A component does not know what its stage is called in the file: lines of its own get their table.
-fn record(denial: WitDenial, stage: &str) -> DenialRecord {
-    let remedy = denial.remedy.map(|lines| if lines.starts_with('[') { lines } else { format!("[stage.{stage}.grants]\n{lines}") });
-    DenialRecord { effect: denial.effect, subject: denial.subject, code: denial.code, reason: denial.reason, remedy }
 }

@@ -11,7 +11,6 @@ use super::bindings::runner::boundary::types as boundary_types;
 use super::bindings::runner::http::client;
 use super::{Unsendable, checked_headers, checked_method};
 use crate::effect::{Aim, Answer, Failure, Head, Limits, MAX_RESPONSE_BODY, Piece, Request, Timing};
-use crate::exchange::Read;
 use crate::redirect;
 use crate::room::{Crossing, Held, MAX_OPEN};
 use capability::{Denial, StageState};
@@ -124,18 +123,9 @@ impl client::HostResponse for StageState {
     async fn read(&mut self, response: Resource<Response>, max: u32) -> Result<std::result::Result<Vec<u8>, client::Error>> {
         let held = &self.table.get(&response)?.held;
         let max = if max == 0 { MAX_READ } else { MAX_READ.min(max as usize) };
-        loop {
-            let (piece, answer) = match held.exchange.read(max) {
-                Read::Pending => {
-                    held.exchange.wait_body().await;
-                    continue;
-                }
-                Read::Bytes(bytes) => (Piece::Body(&bytes.clone()), Ok(bytes.into())),
-                Read::End => (Piece::End, Ok(Vec::new())),
-                Read::Failed(failure) => (Piece::Failure(&failure.clone()), Err(lower_failure(failure))),
-            };
-            held.deliver(piece)?;
-            return Ok(answer);
+        match held.read_waiting(max).await? {
+            (Piece::Failure(failure), _) => Ok(Err(lower_failure(failure))),
+            (_, bytes) => Ok(Ok(bytes.into())),
         }
     }
 

@@ -16,7 +16,7 @@ use super::error::of_failure;
 use super::fields::Fields;
 use super::outgoing::{Draft, Outcome};
 use crate::effect::{Failure, Head, Piece};
-use crate::exchange::{Moment, Read};
+use crate::exchange::Moment;
 use crate::room::Held;
 
 /// The representation of `future-incoming-response`.
@@ -115,34 +115,33 @@ impl types::HostFutureIncomingResponse for StageState {
         if rep.taken {
             return Ok(Some(Err(())));
         }
-        let answer = rep.state.with(|slot| match slot.take() {
-            None => Some(Err(ErrorCode::InternalError(None))),
-            Some(Outcome::Refused(code)) => Some(Err(code)),
-            Some(Outcome::Started(held)) => match held.exchange.head() {
-                Some(answer) => Some(Ok((held, answer))),
-                None => {
-                    *slot = Some(Outcome::Started(held));
-                    None
-                }
-            },
-        });
-        let Some(Some(answer)) = answer else {
-            self.boundary.deliver("http", &Piece::Pending)?;
-            return Ok(None);
+        // while the guest writes the body there is nothing to ask the world
+        let outcome = match rep.state.with(Option::take) {
+            None => return Ok(None),
+            Some(outcome) => outcome,
         };
-        rep.taken = true;
-        let answer = match answer {
-            Err(code) => Err(code),
-            Ok((held, Err(failure))) => {
-                held.deliver(Piece::Failure(&failure))?;
-                Err(of_failure(&failure))
+        let held = match outcome {
+            None => return Ok(Some(Ok(Err(ErrorCode::InternalError(None))))),
+            Some(Outcome::Refused(code)) => {
+                rep.taken = true;
+                return Ok(Some(Ok(Err(code))));
             }
-            Ok((held, Ok(head))) => {
-                held.deliver(Piece::Head(&head))?;
-                Ok(self.table.push(IncomingResponse { head, held: Some(Arc::new(held)) })?)
-            }
+            Some(Outcome::Started(held)) => held,
         };
-        Ok(Some(Ok(answer)))
+        match held.head()? {
+            Piece::Head(head) => {
+                rep.taken = true;
+                Ok(Some(Ok(Ok(self.table.push(IncomingResponse { head, held: Some(Arc::new(held)) })?))))
+            }
+            Piece::Failure(failure) => {
+                rep.taken = true;
+                Ok(Some(Ok(Err(of_failure(&failure)))))
+            }
+            _ => {
+                rep.state.with(|slot| *slot = Some(Outcome::Started(held)));
+                Ok(None)
+            }
+        }
     }
 
     fn drop(&mut self, future: Resource<FutureResponse>) -> Result<()> {
@@ -179,18 +178,12 @@ struct BodyInput(Arc<Held>);
 
 impl Input for BodyInput {
     fn read(&mut self, max: usize) -> std::result::Result<Bytes, StreamError> {
-        let held = &self.0;
-        let (piece, answer) = match held.exchange.read(max) {
-            Read::Pending => (Piece::Pending, Ok(Bytes::new())),
-            Read::Bytes(bytes) => (Piece::Body(&bytes.clone()), Ok(bytes)),
-            Read::End => (Piece::End, Err(StreamError::Closed)),
-            Read::Failed(failure) => {
-                let error = IoError { message: failure.to_string(), cause: Some(Box::new(failure.clone())) };
-                (Piece::Failure(&failure.clone()), Err(StreamError::Failed(error)))
-            }
-        };
-        held.deliver(piece).map_err(StreamError::Trap)?;
-        answer
+        let (piece, bytes) = self.0.read(max).map_err(|error| StreamError::Trap(wasmtime::Error::new(error)))?;
+        match piece {
+            Piece::End => Err(StreamError::Closed),
+            Piece::Failure(failure) => Err(StreamError::Failed(IoError { message: failure.to_string(), cause: Some(Box::new(failure)) })),
+            _ => Ok(bytes),
+        }
     }
 
     fn completion(&self) -> Option<Arc<dyn Completion>> {
@@ -231,25 +224,20 @@ impl types::HostFutureTrailers for StageState {
         if rep.taken {
             return Ok(Some(Err(())));
         }
-        let Some(answer) = rep.held.exchange.trailers() else {
-            rep.held.deliver(Piece::Pending)?;
-            return Ok(None);
+        let trailers = match rep.held.trailers()? {
+            Piece::Trailers(trailers) => trailers,
+            Piece::Failure(failure) => {
+                rep.taken = true;
+                return Ok(Some(Ok(Err(of_failure(&failure)))));
+            }
+            _ => return Ok(None),
         };
         rep.taken = true;
-        match answer {
-            Err(failure) => {
-                rep.held.deliver(Piece::Failure(&failure))?;
-                Ok(Some(Ok(Err(of_failure(&failure)))))
-            }
-            Ok(trailers) => {
-                rep.held.deliver(Piece::Trailers(&trailers))?;
-                if trailers.is_empty() {
-                    return Ok(Some(Ok(Ok(None))));
-                }
-                let fields = self.table.push_child(Fields::of(&trailers), &future)?;
-                Ok(Some(Ok(Ok(Some(fields)))))
-            }
+        if trailers.is_empty() {
+            return Ok(Some(Ok(Ok(None))));
         }
+        let fields = self.table.push_child(Fields::of(&trailers), &future)?;
+        Ok(Some(Ok(Ok(Some(fields)))))
     }
 
     fn drop(&mut self, future: Resource<FutureTrailers>) -> Result<()> {

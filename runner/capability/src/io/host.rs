@@ -1,18 +1,21 @@
 //! The host functions of `wasi:io`.
 
+use bytes::Bytes;
 use futures::future::select_all;
 use wasmtime::Result;
 use wasmtime::component::{Resource, ResourceTable};
 
 use super::bindings::wasi::io::{error, poll, streams};
 use super::{InputStream, IoError, OutputStream, Pollable, StreamError};
-use crate::boundary::Boundary;
+use crate::boundary::{Ask, Boundary};
 use crate::state::StageState;
 
 /// Nobody reads more than this at once, whatever a guest asks for: the buffer is ours.
 const READ_MAX: u64 = 1 << 20;
 /// What `check-write` offers.
 const WRITE_MAX: u64 = 1 << 20;
+/// A wait for a time that is further away is recorded when it begins, so that it does not begin anew after a crash. In nanoseconds.
+const LONG_WAIT: u64 = 100_000_000;
 
 impl Pollable {
     fn is_ready(&self, boundary: &Boundary) -> bool {
@@ -38,18 +41,24 @@ async fn poll_all(boundary: &Boundary, pollables: &[Pollable]) -> Result<Vec<u32
     if pollables.iter().all(|p| matches!(p, Pollable::Ready)) {
         return Ok((0..pollables.len() as u32).collect());
     }
-    boundary.clock().catch_up();
-    let ready = |pollables: &[Pollable]| -> Vec<u32> {
+    let ready = || -> Vec<u32> {
+        boundary.clock().catch_up();
         pollables.iter().enumerate().filter(|(_, p)| p.is_ready(boundary)).map(|(i, _)| i as u32).collect()
     };
-    let mut now = ready(pollables);
-    while now.is_empty() {
-        select_all(pollables.iter().map(|p| Box::pin(p.wait(boundary)))).await;
-        boundary.clock().catch_up();
-        now = ready(pollables);
+    let deadline = pollables.iter().filter_map(|p| if let Pollable::At(deadline) = p { Some(*deadline) } else { None }).min();
+    let mut ask = Ask::new("poll", &(pollables.len(), deadline))?;
+    if let Some(deadline) = deadline.filter(|deadline| *deadline > boundary.clock().now().saturating_add(LONG_WAIT)) {
+        ask = ask.waits(Some(boundary.clock().epoch().saturating_add(deadline)));
     }
-    boundary.deliver("poll", &now)?;
-    Ok(now)
+    let look = async {
+        let mut now = ready();
+        while now.is_empty() {
+            select_all(pollables.iter().map(|p| Box::pin(p.wait(boundary)))).await;
+            now = ready();
+        }
+        Ok((now, Bytes::new()))
+    };
+    Ok(boundary.deliver(&ask, look).await?.0)
 }
 
 impl poll::Host for StageState {
@@ -68,10 +77,11 @@ impl poll::HostPollable for StageState {
         if matches!(pollable, Pollable::Ready) {
             return Ok(true);
         }
-        self.boundary.clock().catch_up();
-        let ready = pollable.is_ready(&self.boundary);
-        self.boundary.deliver("ready", &ready)?;
-        Ok(ready)
+        let look = || {
+            self.boundary.clock().catch_up();
+            (pollable.is_ready(&self.boundary), Bytes::new())
+        };
+        Ok(self.boundary.deliver_now(&Ask::new("ready", &())?, look)?.0)
     }
 
     async fn block(&mut self, pollable: Resource<Pollable>) -> Result<()> {

@@ -50,7 +50,7 @@ pub fn write_log(log: &StageLog, bytes: &[u8]) -> Result<()> {
             limit: format!("{limit} bytes"),
             remedy: "raise `limits.log` in the pipeline file",
         }),
-        Closed::Disk(_) => wasmtime::Error::new(closed),
+        Closed::Disk(_) | Closed::Diverged { .. } => wasmtime::Error::new(closed),
     })
 }
 

@@ -250,6 +250,8 @@ impl Builder<'_> {
                 when,
                 run_on: stage.run_on,
                 soft_fail: stage.soft_fail,
+                environment: None,
+                approval: None,
                 timeout: stage.timeout,
                 retries: stage.retries,
                 limits: stage.limits,

@@ -92,6 +92,10 @@ pub struct Stage {
     pub when: Option<crate::when::Condition>,
     pub run_on: RunOn,
     pub soft_fail: bool,
+    /// The `[environment.<name>]` that it works on.
+    pub environment: Option<String>,
+    /// What its environment asks for before its first attempt.
+    pub approval: Option<Approval>,
     /// For one attempt.
     pub timeout: Option<Duration>,
     pub retries: Retries,
@@ -134,6 +138,15 @@ pub enum RunOn {
     Success,
     Failure,
     Always,
+}
+
+/// People have to agree before the stage starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Approval {
+    /// How many, at least one.
+    pub count: u32,
+    /// From when it is asked; then it counts as rejected. None: it waits for as long as it takes.
+    pub timeout: Option<Duration>,
 }
 
 /// `count` further attempts after the first. Only `failed` and `errored` outcomes, crashes and time-outs are tried again.

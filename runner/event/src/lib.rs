@@ -128,6 +128,10 @@ pub enum Kind {
         stage: StageRef,
         denial: DenialRecord,
     },
+    /// A resumed run does the stage again, as if it had never started; its attempts are numbered on from there.
+    StageReset {
+        stage: StageRef,
+    },
     /// The stage is ready, and its environment wants approvals first. Again for each approval that is given and is not the last.
     ApprovalWaiting {
         stage: StageRef,
@@ -199,6 +203,12 @@ impl EventSink for Fanout {
         for sink in &self.0 {
             sink.emit(event);
         }
+    }
+}
+
+impl<T: EventSink + ?Sized> EventSink for Arc<T> {
+    fn emit(&self, event: &Event) {
+        (**self).emit(event);
     }
 }
 

@@ -89,7 +89,7 @@ impl Journal {
         let (mut replayed, mut begun, mut next_attempt, mut durable) = (Replayed::nothing(), HashSet::new(), 1, false);
         if again {
             replayed = Replayed::of(source)?;
-            begun.extend(source.attempts()?.into_iter().map(|row| (row.begin.stage, row.begin.attempt)));
+            begun.extend(source.begun()?);
             let sql = "SELECT coalesce((SELECT max(id) FROM attempt), 0) + 1, (SELECT max(durable) FROM session)";
             (next_attempt, durable) = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).at(&path)?;
         }

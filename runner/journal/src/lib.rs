@@ -36,7 +36,7 @@ pub use error::{JournalError, Result};
 pub use journal::Journal;
 pub use model::*;
 pub use open::DATABASE;
-pub use reader::Reader;
+pub use reader::{Reader, Recorded};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -173,7 +173,7 @@ impl Default for Retries {
     }
 }
 
-/// `[stage.<name>.limits]`. Reaching one ends the attempt with an error that names it.
+/// `[stage.<name>.limits]`. Reaching one ends the attempt with an error that names it, except for `record`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory of the component. `memory`, 256 MiB.
@@ -194,6 +194,9 @@ pub struct Limits {
     pub disk: u64,
     /// Processes at once, with all that they start. `processes`, 4,096.
     pub processes: u32,
+    /// What the stage read and received, kept so that it can be replayed; of what is beyond it only digests are kept, and the stage goes
+    /// on. `record`, 64 MiB.
+    pub record: u64,
 }
 
 impl Default for Limits {
@@ -208,6 +211,7 @@ impl Default for Limits {
             outputs: 1 << 20,
             disk: 10 << 30,
             processes: 4_096,
+            record: 64 << 20,
         }
     }
 }

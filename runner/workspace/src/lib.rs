@@ -32,7 +32,7 @@ pub use error::WorkspaceError;
 pub use prepare::{Consumed, Mode, Request, StageWorkspace, prepare, taken_up};
 pub use remove::remove_tree;
 pub use restore::Restored;
-pub use state::{AttemptFolders, Run, STATE_FOLDER, State};
+pub use state::{AttemptFolders, Run, STATE_FOLDER, State, attempt_name};
 
 #[cfg(test)]
 mod tests;

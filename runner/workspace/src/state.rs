@@ -86,6 +86,12 @@ impl State {
         folder_names(&self.root.join("runs"))
     }
 
+    /// Whether a runner works on it.
+    pub fn is_running(&self, run: &str) -> bool {
+        let lock = std::fs::File::open(self.run_folder(run).join("lock"));
+        lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
+    }
+
     /// Begins a run, or takes one up again: its folder exists and is locked for as long as the [`Run`] lives.
     ///
     /// # Errors
@@ -164,7 +170,7 @@ impl Run {
 
     /// Where an attempt of a stage keeps its things. Nothing is made.
     pub fn attempt(&self, stage: &str, attempt: u32) -> AttemptFolders {
-        let name = format!("{}.{attempt}", file_name(stage));
+        let name = attempt_name(stage, attempt);
         let work = self.folder.join("work").join(&name);
         AttemptFolders {
             workspace: work.join("workspace"),
@@ -192,6 +198,11 @@ pub struct AttemptFolders {
     pub workspace: PathBuf,
     pub scratch: PathBuf,
     pub log: PathBuf,
+}
+
+/// What the files of an attempt are called.
+pub fn attempt_name(stage: &str, attempt: u32) -> String {
+    format!("{}.{attempt}", file_name(stage))
 }
 
 /// A stage's id as a file name: what is not a letter, a digit, `-` or `_` becomes `-`, and a piece of its digest keeps different ids apart.

@@ -19,8 +19,8 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
         }
         error => anyhow::Error::from(error).into(),
     })?;
-    let header = Reader::open(folder.path()).and_then(|reader| Ok((reader.header().clone(), reader.finished()?)));
-    let (header, finished) = header.map_err(unreadable)?;
+    let reader = Reader::open(folder.path()).map_err(unreadable)?;
+    let header = reader.header().clone();
     if header.engine != host::CONFIGURATION {
         let message = format!("run {run} was started with the engine {}, this runner has {}", header.engine, host::CONFIGURATION);
         return Err(CliError::usage(message, "go on with the runner that started it, or start a new run with `runner exec`"));
@@ -31,22 +31,23 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
     let graph = Graph::of(&loaded.plan);
     let options =
         past::options(&header, &graph, !args.no_wait).map_err(|error| CliError::usage(error.to_string(), "start a new run with `runner exec`"))?;
-    let journal = Journal::resume(folder.path()).map_err(unreadable)?;
-    let events = journal.events().map_err(unreadable)?;
-    let mut recorded = Recorded::read(&loaded.plan, events, journal.attempts().map_err(unreadable)?);
+    let (events, attempts) = (reader.events().map_err(unreadable)?, reader.attempts().map_err(unreadable)?);
+    let mut recorded = Recorded::read(&loaded.plan, events, attempts);
     let outcomes = recorded.outcomes();
     let again = to_run_again(&graph, &outcomes, args.failed);
+    if outcomes.iter().all(Option::is_some) && !again.contains(&true) {
+        let failed = outcomes.iter().flatten().any(|outcome| !outcome.passed());
+        let hint = match failed {
+            false => format!("start a new one with `runner exec {}`", header.file),
+            true => format!("run again what failed with `runner resume {run} --failed`, or start a new run with `runner exec {}`", header.file),
+        };
+        return Err(CliError::usage(format!("run {run} is over: nothing is left to do"), hint));
+    }
+    drop(reader);
+    let journal = Journal::resume(folder.path()).map_err(unreadable)?;
     for (stage, _) in again.iter().enumerate().filter(|(_, again)| **again) {
         recorded.reset(stage);
         journal.emit(&Event { at: now(), kind: Kind::StageReset { stage: loaded.plan.stages[stage].id.clone() } });
-    }
-    if outcomes.iter().all(Option::is_some) && !again.contains(&true) {
-        let verdict = finished.map(|(verdict, _)| verdict);
-        let hint = match verdict {
-            Some(event::Verdict::Passed) | None => format!("start a new one with `runner exec {}`", header.file),
-            Some(_) => format!("run again what failed with `runner resume {run} --failed`, or start a new run with `runner exec {}`", header.file),
-        };
-        return Err(CliError::usage(format!("run {run} is over: nothing is left to do"), hint));
     }
     let running = Running { loaded, state, folder, journal, options, past: Some(recorded), in_doubt: args.in_doubt.map(Into::into) };
     running::run(running, args.junit.as_deref(), global)

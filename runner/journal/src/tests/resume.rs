@@ -131,3 +131,23 @@ fn sessions_and_the_time_of_waiting() {
     assert_eq!(sessions[1].last, at);
     assert!(sessions[1].started <= at);
 }
+
+#[test]
+fn what_must_survive_a_power_loss_is_synced_when_the_journal_is_closed() {
+    let durable = |act: &dyn Fn(&Journal, &std::path::Path)| {
+        let bench = bench();
+        let journal = Journal::create(&bench.folder, &header()).unwrap();
+        act(&journal, &bench.folder);
+        journal.close().unwrap();
+        let select = "SELECT durable FROM session ORDER BY number";
+        let marked = |source: crate::query::Source<'_>| Ok(source.connection.query_row(select, [], |row| row.get::<_, bool>(0)).unwrap());
+        Reader::open(&bench.folder).unwrap().read(marked).unwrap()
+    };
+    let crossed =
+        |class| move |journal: &Journal, _: &std::path::Path| journal.begin(&begin(), 0).unwrap().intent(&intent(0, class)).unwrap();
+    assert!(!durable(&|_, _| ()));
+    assert!(!durable(&crossed(Class::Read)));
+    assert!(!durable(&crossed(Class::Idempotent)));
+    assert!(durable(&crossed(Class::Once)));
+    assert!(durable(&|_, folder| approve(folder, &approval()).unwrap()));
+}

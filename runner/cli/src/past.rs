@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use event::{Artifact, Event, Kind, Outcome, StageRef};
+use event::{Event, Kind, Outcome, StageRef};
 use journal::{AttemptRow, Begin, Header};
 use pipeline::plan::{Plan, StageIndex};
 use schedule::{Graph, Options, PastError, Schedule, Was};

@@ -29,8 +29,8 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
     let loaded = load::load_recorded(&header, &root, global)?;
     runs::warn_of_changes(&header, &root, global);
     let graph = Graph::of(&loaded.plan);
-    let options =
-        past::options(&header, &graph, !args.no_wait).map_err(|error| CliError::usage(error.to_string(), "start a new run with `runner exec`"))?;
+    let options = past::options(&header, &graph, !args.no_wait)
+        .map_err(|error| CliError::usage(error.to_string(), "start a new run with `runner exec`"))?;
     let (events, attempts) = (reader.events().map_err(unreadable)?, reader.attempts().map_err(unreadable)?);
     let mut recorded = Recorded::read(&loaded.plan, events, attempts);
     let outcomes = recorded.outcomes();
@@ -39,7 +39,9 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
         let failed = outcomes.iter().flatten().any(|outcome| !outcome.passed());
         let hint = match failed {
             false => format!("start a new one with `runner exec {}`", header.file),
-            true => format!("run again what failed with `runner resume {run} --failed`, or start a new run with `runner exec {}`", header.file),
+            true => {
+                format!("run again what failed with `runner resume {run} --failed`, or start a new run with `runner exec {}`", header.file)
+            }
         };
         return Err(CliError::usage(format!("run {run} is over: nothing is left to do"), hint));
     }

@@ -66,7 +66,11 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
         Some(mut recorded) => {
             told = recorded.told();
             begun = std::mem::take(&mut recorded.begun);
-            Some(recorded.past(&plan, options.clone()).map_err(anyhow::Error::from)?)
+            {
+                let (asked, said) =
+                    (journal.approvals_asked().map_err(anyhow::Error::from)?, journal.approvals().map_err(anyhow::Error::from)?);
+                Some(recorded.past(&plan, options.clone(), &asked, &said).map_err(anyhow::Error::from)?)
+            }
         }
     };
     let attempts = Arc::new(Attempts {

@@ -125,7 +125,7 @@ pub struct Exec {
 
 #[derive(Debug, Args)]
 pub struct Resume {
-    /// The run: its id, the beginning of it, or `latest` [default: the latest that is not over]
+    /// The run: its id, the beginning of it, or `latest` [default: the latest that is not over; with `--failed`, that did not pass]
     pub run: Option<String>,
     /// Run again what failed, and what depends on it
     #[arg(long)]

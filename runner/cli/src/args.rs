@@ -54,6 +54,14 @@ pub enum Format {
 pub enum Command {
     /// Run a pipeline
     Exec(Exec),
+    /// Go on with a run that was cut off, interrupted, or waits for a person
+    Resume(Resume),
+    /// Run a stage of a finished run again on what is recorded of it: offline, with nothing around it
+    Replay(Replay),
+    /// Approve a stage that waits for it
+    Approve(Approve),
+    /// Reject a stage that waits for approval
+    Reject(Approve),
     /// Find the mistakes in a pipeline file without running anything
     Check(Check),
     /// Show order, authority, limits and expansions of every stage without running anything
@@ -110,6 +118,78 @@ pub struct Exec {
     /// Seconds that stages have to end after an interrupt
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub grace: u64,
+    /// Don't wait for approvals: end with exit code 8 when nothing else is left to do
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Resume {
+    /// The run: its id, the beginning of it, or `latest` [default: the latest that is not over]
+    pub run: Option<String>,
+    /// Run again what failed, and what depends on it
+    #[arg(long)]
+    pub failed: bool,
+    /// What to do about effects of which nobody can tell whether they happened
+    #[arg(long, value_enum, value_name = "CHOICE")]
+    pub in_doubt: Option<InDoubt>,
+    /// Don't wait for approvals: end with exit code 8 when nothing else is left to do
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Write a JUnit report of the whole run
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InDoubt {
+    /// Do them, perhaps a second time
+    Retry,
+    /// Leave them; the stage is told that they were cut off
+    Skip,
+    /// Fail the stage
+    Fail,
+}
+
+impl From<InDoubt> for capability::InDoubt {
+    fn from(choice: InDoubt) -> Self {
+        match choice {
+            InDoubt::Retry => capability::InDoubt::Retry,
+            InDoubt::Skip => capability::InDoubt::Skip,
+            InDoubt::Fail => capability::InDoubt::Fail,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// The run: its id, the beginning of it, or `latest`
+    pub run: String,
+    /// The stage, as `plan` and `show` name it
+    pub stage: String,
+    /// Which attempt [default: the last]
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u32>,
+    /// Run another build of the plugin on the recorded world, and show where it differs first
+    #[arg(long, value_name = "PLUGIN.wasm")]
+    pub against: Option<PathBuf>,
+    /// Write the log that the replay makes
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// The run: its id, the beginning of it, or `latest`
+    pub run: String,
+    /// The stage
+    pub stage: String,
+    /// Why
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub note: String,
+    /// In whose name [default: the user's login name]
+    #[arg(long = "as", value_name = "NAME", env = "PIPELINE_APPROVER")]
+    pub by: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,15 +1,20 @@
 //! One attempt around the component: its workspace, its log, its scratch folder before; its artifacts after.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use capability::{Endpoints, Scratch, Setting, StageLog};
-use event::{Artifact, EventSink, FailureKind, Outcome};
-use host::{Attempt, Finished, Host, PluginFiles, Stop};
+use capability::{Clock, Endpoints, InDoubt, Scratch, Setting, StageLog};
+use event::{Artifact, EventSink, FailureKind, Outcome, StageRef};
+use host::{Attempt, Finished, Given, Host, PluginFiles, Stop, Suspended, Track};
+use journal::{AttemptRecord, Begin, End, Journal};
 use pipeline::grant::MountRule;
 use pipeline::plan::{ArtifactRule, Bound, Plan, RunOn, Stage, StageIndex, WorkspaceMode};
 use tokio::sync::watch;
 use workspace::{ArtifactLimits, AttemptFolders, BlobStore, Collect, Consumed, Mode, Request, Run, StageWorkspace, WorkspaceError};
+
+use crate::context::Context;
+use crate::now;
 
 /// What every attempt of a run shares.
 pub struct Attempts {
@@ -21,6 +26,11 @@ pub struct Attempts {
     pub blobs: BlobStore,
     /// Paths below the workspace that nobody writes: the pipeline file, `.git`, the plugins that it names.
     pub protected: Vec<String>,
+    pub journal: Journal,
+    /// Attempts that earlier sessions began and did not end.
+    pub begun: HashMap<(StageRef, u32), Begin>,
+    /// What the user said of effects in doubt.
+    pub in_doubt: Option<InDoubt>,
 }
 
 /// What an attempt left.
@@ -30,13 +40,25 @@ pub struct Left {
     pub artifacts: Vec<Artifact>,
     /// The log's path; empty if nothing was printed.
     pub log: String,
+    /// It has not ended: a person has to choose.
+    pub suspended: Option<Suspended>,
 }
 
 impl Default for Left {
     fn default() -> Self {
         let outcome = Outcome::Cancelled { message: String::new() };
-        Left { outcome, outputs: Vec::new(), artifacts: Vec::new(), log: String::new() }
+        Left { outcome, outputs: Vec::new(), artifacts: Vec::new(), log: String::new(), suspended: None }
     }
+}
+
+/// An attempt on its way.
+struct Begun<'a> {
+    stage: &'a Stage,
+    attempt: u32,
+    /// How it was begun by an earlier session, which was cut off.
+    cut: Option<Begin>,
+    folders: &'a AttemptFolders,
+    log: &'a Arc<StageLog>,
 }
 
 /// The folder that a stage never sees.
@@ -54,30 +76,39 @@ impl Attempts {
     ) -> Left {
         let stage = &self.plan.stages[index];
         let folders = self.run.attempt(stage.id.as_str(), attempt);
-        let log = Arc::new(StageLog::new(&folders.log, stage.id.clone(), stage.limits.log, self.sink.clone()));
-        let (finished, artifacts) = self.run_in_workspace(stage, attempt, bound, consumed, stop, &folders, &log).await;
+        let cut = self.begun.get(&(stage.id.clone(), attempt)).cloned();
+        let log = match &cut {
+            None => Ok(StageLog::new(&folders.log, stage.id.clone(), stage.limits.log, self.sink.clone())),
+            Some(_) => StageLog::taken_up(&folders.log, stage.id.clone(), stage.limits.log, self.sink.clone()),
+        };
+        let log = match log {
+            Ok(log) => Arc::new(log),
+            Err(error) => {
+                let message = format!("the log {} can't be read: {error}", folders.log.display());
+                return Left { outcome: Finished::failed(FailureKind::Host, message).outcome, ..Left::default() };
+            }
+        };
+        let begun = Begun { stage, attempt, cut, folders: &folders, log: &log };
+        let (finished, artifacts) = self.run_in_workspace(&begun, bound, consumed, stop).await;
         log.flush(None);
         let log = if folders.log.exists() { shown(&folders.log) } else { String::new() };
-        Left { outcome: finished.outcome, outputs: finished.outputs, artifacts, log }
+        Left { outcome: finished.outcome, outputs: finished.outputs, artifacts, log, suspended: finished.suspended }
     }
 
-    #[allow(clippy::too_many_arguments)] // one call, one attempt
     async fn run_in_workspace(
         &self,
-        stage: &Stage,
-        attempt: u32,
+        begun: &Begun<'_>,
         bound: Bound,
         consumed: Vec<(String, Artifact)>,
         stop: watch::Receiver<Stop>,
-        folders: &AttemptFolders,
-        log: &Arc<StageLog>,
     ) -> (Finished, Vec<Artifact>) {
+        let &Begun { stage, attempt, folders, log, .. } = begun;
         let host_failure = |message: String| (Finished::failed(FailureKind::Host, message), Vec::new());
         let plugin = match self.plugins.get(&stage.plugin.uses) {
             Ok(plugin) => plugin,
             Err(error) => return host_failure(error.message),
         };
-        let workspace = match self.workspace(stage, folders, consumed).await {
+        let workspace = match self.workspace(begun, consumed).await {
             Ok(workspace) => workspace,
             Err(error) => return host_failure(format!("the workspace: {error}")),
         };
@@ -97,23 +128,30 @@ impl Attempts {
             endpoints: Endpoints::default(),
             log: log.clone(),
         });
-        let mut finished = self.host.run(Attempt { plugin: &plugin, bound, setting: setting.clone(), stop }).await;
-        let (passed, failed) = (finished.outcome.passed(), matches!(finished.outcome, Outcome::Failed { .. }));
-        let wanted = stage.artifacts.iter().filter(|rule| match rule.on {
-            RunOn::Always => true,
-            RunOn::Success => passed,
-            RunOn::Failure => failed,
-        });
-        let mut artifacts = Vec::new();
-        for rule in wanted {
-            match self.collect(workspace.as_ref(), rule).await {
-                Ok(artifact) => artifacts.push(artifact),
-                // a stage that failed is already failed; its missing artifact is only said
-                Err(error) if !passed => log.note(&error),
-                Err(error) => finished = Finished::failed(FailureKind::Failed, error),
-            }
+        let given = Given::from(bound);
+        let (record, track) = match self.record(begun, &setting, &given) {
+            Ok(opened) => opened,
+            Err((kind, message)) => return (Finished::failed(kind, message), Vec::new()),
+        };
+        let mut finished = self.host.run(Attempt { plugin: &plugin, given, setting: setting.clone(), track, stop }).await;
+        if finished.suspended.is_some() {
+            // it goes on from here, in this very folder, when somebody has chosen
+            return (finished, Vec::new());
         }
-        if workspace.as_ref().is_some_and(|w| w.copied.is_some()) || setting.scratch.made() {
+        let artifacts = self.artifacts(stage, workspace.as_ref(), &mut finished, log).await;
+        let to_remove = workspace.as_ref().is_some_and(|w| w.copied.is_some()) || setting.scratch.made() || begun.cut.is_some();
+        let end = End {
+            at: now(),
+            outcome: finished.outcome.clone(),
+            outputs: finished.outputs.clone(),
+            artifacts: artifacts.clone(),
+            cut_off: finished.cut_off,
+        };
+        // before the folders go: an attempt whose end is not recorded is run again in them
+        if let Err(error) = record.end(&end, to_remove) {
+            return host_failure(error.to_string());
+        }
+        if to_remove {
             let work = folders.work.clone();
             if let Err(error) = blocking(move || workspace::remove_tree(&work)).await {
                 log.note(&format!("the stage's folder could not be removed: {error}"));
@@ -122,13 +160,64 @@ impl Attempts {
         (finished, artifacts)
     }
 
+    /// Opens the attempt's record: an empty one, or that of the attempt that was cut off, if it is given the same once more.
+    fn record(&self, begun: &Begun<'_>, setting: &Setting, given: &Given) -> Result<(Arc<AttemptRecord>, Track), (FailureKind, String)> {
+        let stage = begun.stage;
+        let context = Context::of(setting, given);
+        let clock = begun.cut.as_ref().map_or_else(Clock::start, |begin| Clock::since(begin.epoch));
+        if let Some(begin) = &begun.cut {
+            if begin.plugin != stage.plugin.digest {
+                let message = format!(
+                    "the stage can't go on where it was: its plugin `{}` was {:.12}, now it is {:.12}; put that one back, or run the stage anew \
+                     with `runner resume --failed`",
+                    begin.uses, begin.plugin, stage.plugin.digest
+                );
+                return Err((FailureKind::Diverged, message));
+            }
+            let before = Context::parse(&begin.context).map_err(|error| (FailureKind::Host, error.to_string()))?;
+            if let Some(difference) = context.difference(&before) {
+                let message =
+                    format!("the stage can't go on where it was: {difference}; run it anew with `runner resume --failed`");
+                return Err((FailureKind::Diverged, message));
+            }
+        }
+        let begin = Begin {
+            stage: stage.id.clone(),
+            attempt: begun.attempt,
+            name: stage.name.clone(),
+            uses: stage.plugin.uses.clone(),
+            plugin: stage.plugin.digest.clone(),
+            epoch: clock.epoch(),
+            context: context.to_text(),
+        };
+        let record = self.journal.begin(&begin, stage.limits.record).map_err(|error| (FailureKind::Host, error.to_string()))?;
+        let track = Track { ledger: record.clone(), clock, mode: capability::Mode::Live(self.in_doubt), ends_after: None };
+        Ok((record, track))
+    }
+
+    /// Takes out what the attempt's end calls for.
+    async fn artifacts(&self, stage: &Stage, workspace: Option<&StageWorkspace>, finished: &mut Finished, log: &StageLog) -> Vec<Artifact> {
+        let (passed, failed) = (finished.outcome.passed(), matches!(finished.outcome, Outcome::Failed { .. }));
+        let wanted = stage.artifacts.iter().filter(|rule| match rule.on {
+            RunOn::Always => true,
+            RunOn::Success => passed,
+            RunOn::Failure => failed,
+        });
+        let mut artifacts = Vec::new();
+        for rule in wanted {
+            match self.collect(workspace, rule).await {
+                Ok(artifact) => artifacts.push(artifact),
+                // a stage that failed is already failed; its missing artifact is only said
+                Err(error) if !passed => log.note(&error),
+                Err(error) => *finished = Finished::failed(FailureKind::Failed, error),
+            }
+        }
+        artifacts
+    }
+
     /// The folder that is `/workspace`; none if nothing of it is granted.
-    async fn workspace(
-        &self,
-        stage: &Stage,
-        folders: &AttemptFolders,
-        consumed: Vec<(String, Artifact)>,
-    ) -> Result<Option<StageWorkspace>, WorkspaceError> {
+    async fn workspace(&self, begun: &Begun<'_>, consumed: Vec<(String, Artifact)>) -> Result<Option<StageWorkspace>, WorkspaceError> {
+        let &Begun { stage, folders, .. } = begun;
         let mode = match stage.workspace {
             WorkspaceMode::None => return Ok(None),
             WorkspaceMode::ReadOnly => Mode::ReadOnly,
@@ -136,10 +225,18 @@ impl Attempts {
             WorkspaceMode::Shared => Mode::Shared,
         };
         let (checkout, folder, store) = (self.plan.root.clone(), folders.workspace.clone(), self.blobs.clone());
+        let work = folders.work.clone();
+        let again = begun.cut.is_some();
         let mut protected = self.protected.clone();
         protected.push(HIDDEN.to_owned());
         blocking(move || {
             let consumed: Vec<Consumed<'_>> = consumed.iter().map(|(name, artifact)| Consumed { name, digest: &artifact.digest }).collect();
+            if again {
+                let private = mode == Mode::Private || (mode == Mode::ReadOnly && !consumed.is_empty());
+                return workspace::taken_up(&checkout, &folder, private).map(Some);
+            }
+            // of an attempt that was cut off before anything of it was recorded
+            workspace::remove_tree(&work)?;
             let request = Request { mode, checkout: &checkout, folder: &folder, consumed: &consumed, store: &store, protected: &protected };
             workspace::prepare(&request).map(Some)
         })

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use event::{Event, EventSink, FailureKind, Kind, Outcome, PlannedStage, Verdict};
-use host::Stop;
+use host::{Stop, Suspended};
+use journal::Journal;
 use pipeline::diagnostic::Diagnostic;
 use pipeline::plan::{Plan, StageIndex};
-use schedule::{Action, ConditionResult, Graph, Input, Options, Schedule, Signal};
+use schedule::{Action, ApprovalResult, ConditionResult, Input, Options, Signal};
 use tokio::sync::{mpsc, watch};
 
+use crate::approvals::Approvals;
 use crate::attempt::{Attempts, Left};
+use crate::past::Past;
 use crate::results::{Results, Settled};
 
 /// What a run is made of.
@@ -20,6 +23,12 @@ pub struct Drive {
     pub options: Options,
     pub attempts: Arc<Attempts>,
     pub sink: Arc<dyn EventSink>,
+    /// Of `sink`, the part that shows; and what it is told of what earlier sessions settled.
+    pub reports: Arc<dyn EventSink>,
+    pub told: Vec<Event>,
+    pub journal: Journal,
+    /// What earlier sessions left; none for a new run.
+    pub past: Option<Past>,
     /// SIGINT, SIGTERM and SIGHUP as they come.
     pub signals: mpsc::UnboundedReceiver<Signal>,
 }
@@ -36,20 +45,14 @@ impl Drive {
     pub async fn run(mut self) -> Verdict {
         let began = Instant::now();
         let plan = self.plan.clone();
-        self.emit(Kind::RunStarted {
-            schema: event::SCHEMA,
-            runner: env!("CARGO_PKG_VERSION").to_owned(),
-            run: self.run.clone(),
-            pipeline: plan.name.clone(),
-            file: plan.file.display().to_string(),
-            jobs: self.options.jobs.get(),
-            stages: planned(&plan),
-        });
+        self.begin();
         let (told, mut over) = mpsc::unbounded_channel::<Over>();
-        let mut schedule = Schedule::new(Graph::of(&plan), self.options.clone());
-        let mut results = Results::new(plan.stages.len());
         let mut stops: Vec<Option<watch::Sender<Stop>>> = (0..plan.stages.len()).map(|_| None).collect();
-        let mut left: Vec<Option<Left>> = (0..plan.stages.len()).map(|_| None).collect();
+        let mut approvals = Approvals::new(self.journal.clone(), self.sink.clone());
+        let Past { mut schedule, mut results, mut left } = match self.past.take() {
+            Some(past) => past,
+            None => Past::none(&plan, self.options.clone()),
+        };
         let mut inputs = vec![Input::Start];
         loop {
             while let Some(input) = inputs.pop() {
@@ -59,6 +62,10 @@ impl Drive {
                             let result = evaluate(&plan, stage, &results);
                             inputs.push(Input::Condition { stage, result });
                         }
+                        Action::AskApproval { stage } => match approvals.ask(stage, &plan.stages[stage]) {
+                            Ok(()) => {}
+                            Err(message) => inputs.push(Input::Approval { stage, result: ApprovalResult::Rejected(message) }),
+                        },
                         Action::Start { stage, attempt } => {
                             if let Some(input) = self.start(stage, attempt, &results, &mut stops, &told) {
                                 inputs.push(input);
@@ -93,14 +100,36 @@ impl Drive {
                 Some(ended) = over.recv() => {
                     let Over { stage, attempt, left: mut what } = ended;
                     stops[stage] = None;
+                    if let Some(Suspended { effect, subject, message }) = what.suspended.take() {
+                        let id = plan.stages[stage].id.clone();
+                        self.emit(Kind::StageSuspended { stage: id, attempt, effect, subject, message });
+                        inputs.push(Input::Suspended { stage, attempt });
+                        continue;
+                    }
                     let outcome = std::mem::replace(&mut what.outcome, Outcome::Cancelled { message: String::new() });
                     left[stage] = Some(what);
                     inputs.push(Input::Finished { stage, attempt, outcome });
                 }
                 Some(signal) = self.signals.recv() => inputs.push(Input::Signal(signal)),
                 () = until(began, wake) => inputs.push(Input::Tick),
+                said = approvals.said() => inputs.extend(said.into_iter().map(|(stage, result)| Input::Approval { stage, result })),
             }
         }
+    }
+
+    /// Says that the run begins, or goes on.
+    fn begin(&self) {
+        let plan = &self.plan;
+        let (runner, run, pipeline) = (env!("CARGO_PKG_VERSION").to_owned(), self.run.clone(), plan.name.clone());
+        let (file, jobs, stages) = (plan.file.display().to_string(), self.options.jobs.get(), planned(plan));
+        let schema = event::SCHEMA;
+        let Some(past) = &self.past else {
+            self.emit(Kind::RunStarted { schema, runner, run, pipeline, file, jobs, stages });
+            return;
+        };
+        let (session, settled) = (self.journal.session(), past.settled());
+        self.emit(Kind::RunResumed { schema, runner, run, pipeline, file, jobs, session, stages, settled });
+        self.told.iter().for_each(|event| self.reports.emit(event));
     }
 
     /// Starts an attempt; answers at once where it can't even be bound.

@@ -12,6 +12,8 @@ pub enum Ending {
     InvalidPipeline,
     Denied,
     TimedOut,
+    /// For an approval, or for a choice about an effect in doubt.
+    Waiting,
     Bug,
     Interrupted,
     Terminated,
@@ -26,6 +28,7 @@ impl Ending {
             Ending::InvalidPipeline => 3,
             Ending::Denied => 5,
             Ending::TimedOut => 7,
+            Ending::Waiting => 8,
             Ending::Bug => 70,
             Ending::Interrupted => 130,
             Ending::Terminated => 143,
@@ -42,6 +45,7 @@ impl From<Verdict> for Ending {
             Verdict::TimedOut => Ending::TimedOut,
             Verdict::Interrupted => Ending::Interrupted,
             Verdict::Terminated => Ending::Terminated,
+            Verdict::Waiting => Ending::Waiting,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use capability::Registry;
 use host::PluginFiles;
+use journal::Header;
 use pipeline::build::{Facts, PlanRequest};
 use pipeline::diagnostic::{Diagnostic, render};
 use pipeline::plan::Plan;
@@ -20,6 +21,8 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     pub registry: Registry,
     pub plugins: Arc<PluginFiles>,
+    /// What was known of the checkout.
+    pub facts: Facts,
 }
 
 /// The runner's own executable, for the processes that are the runner once more.
@@ -47,24 +50,44 @@ pub fn load(source: &Source, global: &Global, run: &str, complete: bool) -> Resu
         _ => PathBuf::from("."),
     };
     let root = root.canonicalize().map_err(|e| anyhow::anyhow!("{}: {e}", root.display()))?;
-    let registry = registry(source.unconfined);
-    let plugins = Arc::new(PluginFiles::new(bundled::PLUGINS.iter().copied(), &root));
     let git = git::head(&root);
     let facts = Facts { run: run.to_owned(), git_branch: git.branch, git_sha: git.sha };
+    let text = Text { file: &file, root: &root, text: &text, inputs: &source.inputs, complete };
+    plan(&text, facts, source.unconfined, global)
+}
+
+/// Plans a run once more as it was started: the text, the inputs and the facts are those of its record.
+pub fn load_recorded(header: &Header, root: &Path, global: &Global) -> Result<Loaded, CliError> {
+    let facts = Facts { run: header.run.clone(), git_branch: header.git_branch.clone(), git_sha: header.git_sha.clone() };
+    let text = Text { file: Path::new(&header.file), root, text: &header.text, inputs: &header.inputs, complete: true };
+    plan(&text, facts, header.unconfined, global)
+}
+
+struct Text<'a> {
+    file: &'a Path,
+    root: &'a Path,
+    text: &'a str,
+    inputs: &'a [(String, String)],
+    complete: bool,
+}
+
+fn plan(text: &Text<'_>, facts: Facts, unconfined: bool, global: &Global) -> Result<Loaded, CliError> {
+    let registry = registry(unconfined);
+    let plugins = Arc::new(PluginFiles::new(bundled::PLUGINS.iter().copied(), text.root));
     let request = PlanRequest {
-        file: &file,
-        root: &root,
-        text: &text,
-        inputs: &source.inputs,
-        inputs_may_miss: !complete,
+        file: text.file,
+        root: text.root,
+        text: text.text,
+        inputs: text.inputs,
+        inputs_may_miss: !text.complete,
         facts: &facts,
         schemas: registry.schemas(),
         plugins: &*plugins,
         host_env: |name| std::env::var(name).ok(),
     };
     match pipeline::build::plan(&request) {
-        Ok((plan, warnings)) => Ok(Loaded { plan, warnings, registry, plugins }),
-        Err(mistakes) => Err(invalid(&mistakes, &file, &text, global)),
+        Ok((plan, warnings)) => Ok(Loaded { plan, warnings, registry, plugins, facts }),
+        Err(mistakes) => Err(invalid(&mistakes, text.file, text.text, global)),
     }
 }
 

@@ -3,14 +3,19 @@
 //! Two of its own processes are this same executable: the first process of every jail, and the compiler of plugins. They are told
 //! by their first argument, before anything else happens (a jail's first process must have no threads).
 
+mod approvals;
 mod args;
 mod attempt;
 mod commands;
+mod context;
 mod drive;
 mod error;
 mod git;
 mod load;
+mod past;
 mod results;
+mod running;
+mod runs;
 mod style;
 
 use std::io::Write;
@@ -50,6 +55,12 @@ fn main() -> ExitCode {
     ExitCode::from(ending.code())
 }
 
+/// Nanoseconds since 1970-01-01T00:00:00Z.
+fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    now.as_nanos() as u64
+}
+
 fn run(cli: &Cli) -> Result<Ending, CliError> {
     if let Some(directory) = &cli.global.directory {
         std::env::set_current_dir(directory)
@@ -66,6 +77,16 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
             drop(out);
             commands::exec::run(args, &cli.global)
         }
+        Command::Resume(args) => {
+            drop(out);
+            commands::resume::run(args, &cli.global)
+        }
+        Command::Replay(args) => {
+            drop(out);
+            commands::replay::run(args, &cli.global)
+        }
+        Command::Approve(args) => commands::approve::run(args, true, &cli.global, &mut out),
+        Command::Reject(args) => commands::approve::run(args, false, &cli.global, &mut out),
         Command::Check(args) => commands::check::run(args, &cli.global, &mut out),
         Command::Plan(args) => commands::plan::run(args, &cli.global, &mut out),
         Command::Inspect(args) => commands::inspect::run(args, &cli.global, &mut out),

@@ -58,6 +58,21 @@ pub enum Kind {
         jobs: usize,
         stages: Vec<PlannedStage>,
     },
+    /// First of a resumed session, in the place of `RunStarted`. What earlier sessions settled follows as the events that it was, without
+    /// its output, and then what is new.
+    RunResumed {
+        schema: u32,
+        runner: String,
+        run: String,
+        pipeline: String,
+        file: String,
+        jobs: usize,
+        /// 1 was the first, so this is at least 2.
+        session: u32,
+        stages: Vec<PlannedStage>,
+        /// How many stages earlier sessions settled.
+        settled: usize,
+    },
     /// A plugin is being compiled because it was not in the store; stages that use it wait.
     Compiling {
         plugin: String,
@@ -113,6 +128,35 @@ pub enum Kind {
         stage: StageRef,
         denial: DenialRecord,
     },
+    /// A resumed run does the stage again, as if it had never started; its attempts are numbered on from there.
+    StageReset {
+        stage: StageRef,
+    },
+    /// The stage is ready, and its environment wants approvals first. Again for each approval that is given and is not the last.
+    ApprovalWaiting {
+        stage: StageRef,
+        environment: String,
+        /// How many it takes.
+        count: u32,
+        given: u32,
+        /// When it counts as rejected, in nanoseconds since 1970-01-01T00:00:00Z.
+        expires: Option<u64>,
+    },
+    /// A person approved or rejected.
+    ApprovalGiven {
+        stage: StageRef,
+        approved: bool,
+        by: String,
+        note: String,
+    },
+    /// After a crash nobody knows whether an effect happened: the stage neither passed nor failed, and a person decides.
+    StageSuspended {
+        stage: StageRef,
+        attempt: u32,
+        effect: String,
+        subject: String,
+        message: String,
+    },
     /// The attempt ended; another follows after `delay` nanoseconds.
     StageRetrying {
         stage: StageRef,
@@ -159,6 +203,12 @@ impl EventSink for Fanout {
         for sink in &self.0 {
             sink.emit(event);
         }
+    }
+}
+
+impl<T: EventSink + ?Sized> EventSink for Arc<T> {
+    fn emit(&self, event: &Event) {
+        (**self).emit(event);
     }
 }
 

@@ -63,6 +63,10 @@ pub enum FailureKind {
     Crashed,
     /// The host could not run the stage: its plugin does not compile, its workspace could not be made.
     Host,
+    /// Its approval was rejected, or was not given in time.
+    Rejected,
+    /// A replay asked the world for something else than what is recorded.
+    Diverged,
 }
 
 /// Why a stage did not run.
@@ -132,6 +136,9 @@ pub struct Artifact {
 }
 
 /// How the run ended, gravest last. The command line's `error.rs` turns it into an exit code.
+///
+/// `Waiting` is last because it outdoes all others: whatever failed or was interrupted before, a run that waits is not over, and what
+/// it waits for may still change how it ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -141,4 +148,6 @@ pub enum Verdict {
     TimedOut,
     Interrupted,
     Terminated,
+    /// Not over: an approval, or the decision about an effect in doubt, is a person's. `runner resume` goes on.
+    Waiting,
 }

@@ -86,7 +86,7 @@ pub struct Given {
 impl From<Bound> for Given {
     fn from(bound: Bound) -> Self {
         let granted = bound.grants.iter().map(|g| g.capability.to_owned()).collect();
-        Given { settings: given.settings.clone(), granted, grants: bound.grants }
+        Given { settings: bound.settings.to_string(), granted, grants: bound.grants }
     }
 }
 

@@ -171,11 +171,13 @@ impl AttemptRecord {
         self.journal()?.commit(|at, to| to.push(record(row, at)), false)
     }
 
-    /// The attempt is over, and its folders may be removed.
-    pub fn end(&self, end: &End) -> Result<()> {
+    /// The attempt is over. `promptly`: this returns when that is on the disk, so that its folders may be removed; otherwise an attempt whose
+    /// end is lost is run again.
+    pub fn end(&self, end: &End, promptly: bool) -> Result<()> {
         let journal = self.journal()?;
         let end = format::write_end(end, journal.path())?;
-        journal.commit(|_, to| to.push(Row::End { id: self.id, end }), false)
+        let row = Row::End { id: self.id, end };
+        if promptly { journal.commit(|_, to| to.push(row), false) } else { journal.push(|_| row) }
     }
 
     fn row(&self, position: u64, kind: &'static str, what: &str, subject: &str, asked: [u8; 32]) -> RecordRow {

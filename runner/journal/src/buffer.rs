@@ -74,7 +74,7 @@ fn text(text: &Text) -> usize {
     }
 }
 
-/// Rows with the numbers that give their order.
+/// Rows, with the numbers that give records and events their order.
 pub struct Batch {
     pub rows: Vec<(u64, Row)>,
     /// Whether a power loss must not take them away.
@@ -97,8 +97,9 @@ impl Buffer {
     pub fn push(&mut self, row: Row) {
         self.since.get_or_insert_with(Instant::now);
         self.bytes += row.size();
+        let counted = matches!(row, Row::Record(_) | Row::Event { .. });
         self.batch.rows.push((self.next, row));
-        self.next += 1;
+        self.next += u64::from(counted);
     }
 
     /// What stands here now must survive a power loss as soon as it is written.

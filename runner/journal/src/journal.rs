@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use event::{Event, EventSink, Kind, StageRef};
@@ -32,7 +32,6 @@ pub struct Journal {
 /// Ends the thread with the last of the clones.
 struct Handle {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
@@ -90,7 +89,7 @@ impl Journal {
         let (mut replayed, mut begun, mut next_attempt, mut durable) = (Replayed::nothing(), HashSet::new(), 1, false);
         if again {
             replayed = Replayed::of(source)?;
-            begun.extend(source.attempts()?.into_iter().map(|row| (row.begin.stage, row.begin.attempt)));
+            begun.extend(source.begun()?);
             let sql = "SELECT coalesce((SELECT max(id) FROM attempt), 0) + 1, (SELECT max(durable) FROM session)";
             (next_attempt, durable) = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).at(&path)?;
         }
@@ -108,8 +107,8 @@ impl Journal {
             path,
         });
         let written = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("journal".to_owned()).spawn(move || written.write_behind()).at(&shared.path)?;
-        Ok(Journal { handle: Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) }) })
+        thread::Builder::new().name("journal".to_owned()).spawn(move || written.write_behind()).at(&shared.path)?;
+        Ok(Journal { handle: Arc::new(Handle { shared }) })
     }
 
     fn shared(&self) -> &Shared {
@@ -343,13 +342,10 @@ impl Shared {
 }
 
 impl Handle {
+    /// Nobody waits for the thread: what it could still do is done by whoever comes first.
     fn stop(&self) {
         lock(&self.shared.front).stopping = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = lock(&self.thread).take() {
-            // If it panicked, its rows are still in the buffer or were rolled back.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -358,5 +354,6 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.stop();
         let _ = self.shared.flush();
+        lock(&self.shared.writer).let_go();
     }
 }

@@ -39,7 +39,7 @@ pub use journal::Journal;
 pub use model::*;
 pub use open::DATABASE;
 pub use overview::{InDoubt, Overview};
-pub use reader::Reader;
+pub use reader::{Reader, Recorded};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -5,7 +5,7 @@
 //! sharing apply.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -93,6 +93,22 @@ pub fn writing(folder: &Path) -> Result<Connection> {
 /// Commits survive the end of the process; those that must survive a power loss ask for it.
 pub fn normal(connection: &Connection, path: &Path) -> Result<()> {
     connection.pragma_update(None, "synchronous", "NORMAL").at(path)
+}
+
+/// Writes the log back into the database file, which is the way to sync that file: it was made without, SQLite throws away the log of a
+/// database that a power loss emptied, and nobody but SQLite may open it (see the head of this crate).
+pub fn write_back(connection: &Connection, path: &Path) -> Result<()> {
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get(0)).at(path)?;
+    if busy { Err(JournalError::Busy { path: path.to_owned() }) } else { Ok(()) }
+}
+
+/// Syncs the names of the files in a run's folder, and that folder's own.
+pub fn sync_names(folder: &Path) -> Result<()> {
+    for folder in [Some(folder), folder.parent()].into_iter().flatten() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        File::open(folder).and_then(|open| open.sync_all()).at(folder)?;
+    }
+    Ok(())
 }
 
 /// A connection that can't write, and whether it takes for granted that nobody else does.

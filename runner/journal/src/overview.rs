@@ -97,7 +97,7 @@ fn outcomes(source: Source<'_>) -> Result<BTreeMap<StageRef, Outcome>> {
     let mut statement = connection
         .prepare_cached(
             "SELECT json FROM event WHERE kind = 'stage-started'
-                 OR (kind IS NULL AND json_extract(json, '$.event') = 'stage-finished') ORDER BY seq",
+                 OR (kind IS NULL AND json_extract(json, '$.event') IN ('stage-finished', 'stage-reset')) ORDER BY seq",
         )
         .at(path)?;
     let mut rows = statement.query([]).at(path)?;
@@ -105,7 +105,7 @@ fn outcomes(source: Source<'_>) -> Result<BTreeMap<StageRef, Outcome>> {
         let json = row.get_ref(0).at(path)?.as_str().map_err(rusqlite::Error::from).at(path)?;
         match serde_json::from_str::<Event>(json).at(path)?.kind {
             Kind::StageFinished { stage, outcome, .. } => drop(outcomes.insert(stage, outcome)),
-            Kind::StageStarted { stage, .. } => drop(outcomes.remove(&stage)),
+            Kind::StageStarted { stage, .. } | Kind::StageReset { stage } => drop(outcomes.remove(&stage)),
             _ => {}
         }
     }

@@ -83,7 +83,7 @@ impl Source<'_> {
     }
 
     pub fn sessions(&self) -> Result<Vec<Session>> {
-        let mut sessions = self.all(
+        self.all(
             "SELECT number, started, pid, runner,
                  (SELECT at FROM record WHERE seq >= first AND seq < next ORDER BY seq DESC LIMIT 1),
                  (SELECT at FROM event WHERE seq >= first AND seq < next ORDER BY seq DESC LIMIT 1)
@@ -93,13 +93,12 @@ impl Source<'_> {
                 let last = started.max(optional_number(row, 4)?.unwrap_or(0)).max(optional_number(row, 5)?.unwrap_or(0));
                 Ok(Session { number: row.get(0)?, started, last, pid: row.get(2)?, runner: row.get(3)? })
             },
-        )?;
-        // Ends have times of their own.
-        if let Some(newest) = sessions.last_mut() {
-            let ended = self.attempts()?.iter().filter_map(|row| row.end.as_ref()).map(|end| end.at).max();
-            newest.last = newest.last.max(ended.unwrap_or(0));
-        }
-        Ok(sessions)
+        )
+    }
+
+    /// Which attempts there are.
+    pub fn begun(&self) -> Result<Vec<(StageRef, u32)>> {
+        self.all("SELECT stage, attempt FROM attempt", |row| Ok((stage(row, 0)?, row.get(1)?)))
     }
 
     pub fn attempts(&self) -> Result<Vec<AttemptRow>> {

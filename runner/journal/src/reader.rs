@@ -15,6 +15,9 @@ use crate::open::{self, DATABASE};
 use crate::query::Source;
 use crate::{format, lock};
 
+/// How an attempt began, how it ended, and what lies between.
+pub type Recorded = (Begin, Option<End>, Arc<AttemptRecord>);
+
 pub struct Reader {
     shelf: Arc<Shelf>,
     header: Header,
@@ -116,7 +119,7 @@ impl Reader {
     }
 
     /// How an attempt began and ended, and its record, which can't be written.
-    pub fn record(&self, stage: &StageRef, attempt: u32) -> Result<Option<(Begin, Option<End>, Arc<AttemptRecord>)>> {
+    pub fn record(&self, stage: &StageRef, attempt: u32) -> Result<Option<Recorded>> {
         let found = self.shelf.read(|source| {
             let Some((id, begin, end)) = source.attempt(stage, attempt)? else { return Ok(None) };
             Ok(Some((id, begin, end, source.extent(id)?)))

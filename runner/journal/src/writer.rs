@@ -1,6 +1,5 @@
 //! The one connection that writes: a batch of rows is one transaction.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
@@ -41,7 +40,8 @@ impl Writer {
         self.transaction(batch)?;
         self.durable = true;
         if !self.synced {
-            self.sync()?;
+            open::write_back(self.connection()?, &self.path)?;
+            open::sync_names(&self.folder)?;
             self.synced = true;
         }
         self.synchronous("NORMAL")
@@ -49,20 +49,6 @@ impl Writer {
 
     fn synchronous(&self, how: &str) -> Result<()> {
         self.connection()?.pragma_update(None, "synchronous", how).at(&self.path)
-    }
-
-    /// The database file itself and its name: it was made without a sync, and SQLite throws away the log of an empty database. The file
-    /// is synced through SQLite, by writing the log back (see the head of this crate).
-    fn sync(&self) -> Result<()> {
-        let busy: bool = self.connection()?.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get(0)).at(&self.path)?;
-        if busy {
-            return Err(JournalError::Busy { path: self.path.clone() });
-        }
-        for folder in [Some(self.folder.as_path()), self.folder.parent()].into_iter().flatten() {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            File::open(folder).and_then(|open| open.sync_all()).at(folder)?;
-        }
-        Ok(())
     }
 
     fn transaction(&self, batch: &Batch) -> Result<()> {
@@ -181,11 +167,18 @@ impl Writer {
         Err(JournalError::Sql { path: self.path.clone(), message: what() })
     }
 
+    /// Closes the files without a word.
+    pub fn let_go(&mut self) {
+        self.connection = None;
+    }
+
     /// Writes the log back, so that only the database file is left. Syncs cost more than a short run does: they are made where something
     /// must survive a power loss.
     pub fn close(&mut self) -> Result<()> {
         let Some(connection) = self.connection.take() else { return Err(JournalError::Closed { path: self.path.clone() }) };
-        if self.durable {
+        // Another process may have had something to say that must survive.
+        let said: bool = connection.query_row("SELECT max(durable) FROM session", [], |row| row.get(0)).at(&self.path)?;
+        if self.durable || said {
             open::normal(&connection, &self.path)?;
         } else {
             connection.pragma_update(None, "synchronous", "OFF").at(&self.path)?;

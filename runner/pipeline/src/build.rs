@@ -185,6 +185,7 @@ impl Builder<'_> {
         if let Some(plugin) = &plugin {
             requests::check(stage, &plugin.info, self.request.schemas, diagnostics);
         }
+        let environment = stage.environment.as_ref().and_then(|name| self.pipeline.environment(name, diagnostics));
         let condition = stage.when.as_ref().and_then(|when| self.check_when(index, when, diagnostics));
         let schema = |name: &str| self.request.schemas.iter().find(|schema| schema.name() == name).map(Arc::clone);
         let recipe = Arc::new(Recipe {
@@ -250,6 +251,8 @@ impl Builder<'_> {
                 when,
                 run_on: stage.run_on,
                 soft_fail: stage.soft_fail,
+                environment: environment.map(|environment| environment.name.name.clone()),
+                approval: environment.and_then(|environment| environment.approval),
                 timeout: stage.timeout,
                 retries: stage.retries,
                 limits: stage.limits,
@@ -559,6 +562,15 @@ impl Builder<'_> {
         for (key, _) in &self.pipeline.secrets {
             let message = format!("the secret `{}` is declared; this version of runner does not use secrets yet", shown(&key.name));
             diagnostics.push(Diagnostic::warning("unused", key.span.clone(), message));
+        }
+        for environment in &self.pipeline.environments {
+            let name = &environment.name.name;
+            if !self.pipeline.stages.iter().any(|stage| stage.environment.as_ref().is_some_and(|used| used.value == *name)) {
+                diagnostics.push(
+                    Diagnostic::warning("unused", environment.name.span.clone(), format!("no stage works on the environment `{name}`"))
+                        .hint(format!("say which does: `environment = \"{name}\"`")),
+                );
+            }
         }
         for (index, stage) in self.pipeline.stages.iter().enumerate() {
             for key in &stage.matrix.keys {

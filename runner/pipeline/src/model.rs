@@ -3,6 +3,7 @@
 //! What a table means on its own is decided here; what it means together with others (needs, plugins, grants, references) is the
 //! plan's. A mistake costs only what it stands in: a stage with a bad `timeout` still exists for those that need it.
 
+mod environment;
 mod input;
 mod matrix;
 mod stage;
@@ -10,6 +11,7 @@ mod tuning;
 
 use std::time::Duration;
 
+pub use environment::Environment;
 pub use input::{Input, InputKind};
 pub use matrix::Matrix;
 pub use stage::{Artifact, ConsumeRef, Stage};
@@ -18,7 +20,7 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::node::{Key, Node, Spanned, Table, TableReader, Value, wrong_type};
 use crate::plan::Secret;
 
-/// Names of stages, inputs, secrets, artifacts and matrix keys.
+/// Names of stages, environments, inputs, secrets, artifacts and matrix keys.
 pub const MAX_NAME: usize = 64;
 
 #[derive(Debug, Clone, Default)]
@@ -28,6 +30,7 @@ pub struct Pipeline {
     pub timeout: Option<Duration>,
     pub inputs: Vec<Input>,
     pub secrets: Vec<(Key, Secret)>,
+    pub environments: Vec<Environment>,
     /// In the order of the file.
     pub stages: Vec<Stage>,
 }
@@ -46,6 +49,11 @@ impl Pipeline {
         }
         if let Some(node) = reader.take("secret") {
             each(node, "secret", reader.diagnostics, |key, node, diagnostics| pipeline.secrets.extend(secret(key, node, diagnostics)));
+        }
+        if let Some(node) = reader.take("environment") {
+            each(node, "environment", reader.diagnostics, |key, node, diagnostics| {
+                pipeline.environments.extend(Environment::read(key, node, diagnostics));
+            });
         }
         match reader.take("stage") {
             Some(node) => each(node, "stage", reader.diagnostics, |key, node, diagnostics| {
@@ -111,7 +119,7 @@ fn check_name(key: &Key, kind: &str, diagnostics: &mut Vec<Diagnostic>) -> bool 
 }
 
 fn article(kind: &str) -> String {
-    if kind.starts_with(['a', 'i']) { format!("an {kind}") } else { format!("a {kind}") }
+    if kind.starts_with(['a', 'e', 'i']) { format!("an {kind}") } else { format!("a {kind}") }
 }
 
 /// A name from the file in a message: short, and with no control characters.

@@ -77,6 +77,8 @@ pub struct TableReader<'a> {
     /// How the table is called in messages: `[stage.lint.grants.http]`.
     what: String,
     known: Vec<&'static str>,
+    /// Told of already.
+    refused: Vec<&'static str>,
     pub diagnostics: &'a mut Vec<Diagnostic>,
 }
 
@@ -85,7 +87,9 @@ impl<'a> TableReader<'a> {
     pub fn new(node: &'a Node, what: impl Into<String>, diagnostics: &'a mut Vec<Diagnostic>) -> Option<Self> {
         let what = what.into();
         match &node.value {
-            Value::Table(table) => Some(TableReader { table, span: node.span.clone(), what, known: Vec::new(), diagnostics }),
+            Value::Table(table) => {
+                Some(TableReader { table, span: node.span.clone(), what, known: Vec::new(), refused: Vec::new(), diagnostics })
+            }
             other => {
                 diagnostics.push(wrong_type(&node.span, &what, "a table", other));
                 None
@@ -102,6 +106,13 @@ impl<'a> TableReader<'a> {
             self.known.push(key);
         }
         self.table.get(key)
+    }
+
+    /// Where a key stands that is known and not offered: it is neither unknown nor among the known keys of a hint.
+    pub fn refused(&mut self, key: &'static str) -> Option<Span> {
+        let span = self.table.key(key)?.span.clone();
+        self.refused.push(key);
+        Some(span)
     }
 
     /// Like `take`, with a diagnostic if the key is missing.
@@ -218,7 +229,7 @@ impl<'a> TableReader<'a> {
     /// Reports every key that nobody took.
     pub fn finish(self) {
         for (key, _) in &self.table.entries {
-            if self.known.contains(&key.name.as_str()) {
+            if self.known.iter().chain(&self.refused).any(|known| *known == key.name) {
                 continue;
             }
             let mut diagnostic = Diagnostic::error("unknown-key", key.span.clone(), format!("{} has no key `{}`", self.what, key.name));

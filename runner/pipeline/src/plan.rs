@@ -92,6 +92,10 @@ pub struct Stage {
     pub when: Option<crate::when::Condition>,
     pub run_on: RunOn,
     pub soft_fail: bool,
+    /// The `[environment.<name>]` that it works on.
+    pub environment: Option<String>,
+    /// What its environment asks for before its first attempt.
+    pub approval: Option<Approval>,
     /// For one attempt.
     pub timeout: Option<Duration>,
     pub retries: Retries,
@@ -136,6 +140,15 @@ pub enum RunOn {
     Always,
 }
 
+/// People have to agree before the stage starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Approval {
+    /// How many, at least one.
+    pub count: u32,
+    /// From when it is asked; then it counts as rejected. None: it waits for as long as it takes.
+    pub timeout: Option<Duration>,
+}
+
 /// `count` further attempts after the first. Only `failed` and `errored` outcomes, crashes and time-outs are tried again.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Retries {
@@ -160,7 +173,7 @@ impl Default for Retries {
     }
 }
 
-/// `[stage.<name>.limits]`. Reaching one ends the attempt with an error that names it.
+/// `[stage.<name>.limits]`. Reaching one ends the attempt with an error that names it, except for `record`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory of the component. `memory`, 256 MiB.
@@ -181,6 +194,9 @@ pub struct Limits {
     pub disk: u64,
     /// Processes at once, with all that they start. `processes`, 4,096.
     pub processes: u32,
+    /// What the stage read and received, kept so that it can be replayed; of what is beyond it only digests are kept, and the stage goes
+    /// on. `record`, 64 MiB.
+    pub record: u64,
 }
 
 impl Default for Limits {
@@ -195,6 +211,7 @@ impl Default for Limits {
             outputs: 1 << 20,
             disk: 10 << 30,
             processes: 4_096,
+            record: 64 << 20,
         }
     }
 }

@@ -4,7 +4,7 @@
 use event::{Blocked, DenialRecord, FailureKind, Finding, Location, Outcome, Severity, TestCase, TestStatus};
 
 use crate::duration;
-use crate::model::{Results, SHOWN, Stage};
+use crate::model::{Asking, Results, SHOWN, Stage, State};
 use crate::sanitize;
 use crate::style::{Line, Role, Symbols};
 
@@ -23,6 +23,33 @@ pub fn mark(outcome: &Outcome, symbols: &Symbols) -> (Role, &'static str) {
         Outcome::Blocked { .. } => (Role::Faint, symbols.blocked),
         Outcome::Cancelled { .. } => (Role::Warn, symbols.cancelled),
     }
+}
+
+/// The sign, the role and the word of a stage that ended, or that waits for a person. None for the others.
+pub fn standing(stage: &Stage, symbols: &Symbols) -> Option<(Role, &'static str, &'static str)> {
+    match &stage.state {
+        State::Ended(outcome) => {
+            let (role, sign) = mark(outcome, symbols);
+            Some((role, sign, word(outcome)))
+        }
+        State::Asking(_) => Some((Role::Warn, symbols.person, "waiting")),
+        State::Suspended => Some((Role::Warn, symbols.person, "in doubt")),
+        State::Planned | State::Running(_) | State::Waiting(_) => None,
+    }
+}
+
+/// `waiting for approval: production (1 of 2)`.
+pub fn asking(asking: &Asking) -> String {
+    let Asking { environment, count, given, .. } = asking;
+    let progress = if *count > 1 { format!(" ({given} of {count})") } else { String::new() };
+    format!("waiting for approval: {environment}{progress}")
+}
+
+/// What a person said: `approved by ana: go ahead`.
+pub fn answer(approved: bool, by: &str, note: &str) -> String {
+    let word = if approved { "approved" } else { "rejected" };
+    let note = first_line(note);
+    if note.is_empty() { format!("{word} by {by}") } else { format!("{word} by {by}: {note}") }
 }
 
 /// One word for tables.
@@ -48,6 +75,8 @@ fn kind_word(kind: FailureKind) -> &'static str {
         FailureKind::Limit => "over a limit",
         FailureKind::Crashed => "crashed",
         FailureKind::Host => "not runnable",
+        FailureKind::Rejected => "rejected",
+        FailureKind::Diverged => "diverged",
     }
 }
 

@@ -1,6 +1,6 @@
 //! The live part of the terminal: a pure function of the run, the size of the terminal and the time. Every line fits.
 
-use crate::detail::plural;
+use crate::detail::{self, plural};
 use crate::duration;
 use crate::model::{Live, Run, Stage, State};
 use crate::sanitize;
@@ -67,7 +67,11 @@ fn head(since: u64, now: u64, symbols: &Symbols, name: &str, names: usize) -> Li
 }
 
 fn stage_line(stage: &Stage, names: usize, columns: usize, now: u64, symbols: &Symbols) -> Line {
-    let since = if let State::Running(since) = stage.state { since } else { stage.began };
+    let since = match &stage.state {
+        State::Running(since) => *since,
+        State::Asking(asking) => asking.since,
+        _ => stage.began,
+    };
     let mut line = head(since, now, symbols, stage.id.as_str(), names);
     let time = duration::elapsed(now.saturating_sub(since));
     line.pad(4 + names + 2 + 7usize.saturating_sub(width(&time)));
@@ -75,6 +79,8 @@ fn stage_line(stage: &Stage, names: usize, columns: usize, now: u64, symbols: &S
     if let State::Waiting(until) = stage.state {
         let left = duration::elapsed(until.saturating_sub(now));
         line.push(Role::Warn, &format!("  {} attempt {} in {left}", symbols.again, stage.attempt + 1));
+    } else if let State::Asking(asking) = &stage.state {
+        line.push(Role::Warn, &format!("  {} {}", symbols.person, detail::asking(asking)));
     } else if let Some(live) = &stage.live {
         if stage.attempt > 1 {
             line.push(Role::Warn, &format!("  {} attempt {}", symbols.again, stage.attempt));
@@ -122,6 +128,10 @@ fn footer(run: &Run, now: u64, symbols: &Symbols) -> Line {
     let running = run.active.iter().filter(|&&index| matches!(run.stages[index].state, State::Running(_))).count();
     if running > 0 {
         part(Role::Text, format!("{running} running"));
+    }
+    let asking = run.active.iter().filter(|&&index| matches!(run.stages[index].state, State::Asking(_))).count();
+    if asking > 0 {
+        part(Role::Warn, format!("{asking} waiting for approval"));
     }
     if run.counts.failed > 0 {
         part(Role::Bad, format!("{} failed", run.counts.failed));

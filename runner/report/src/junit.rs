@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use event::{Blocked, Event, EventSink, FailureKind, Finding, Kind, Outcome, StageRef, TestCase, TestStatus};
+use event::{Blocked, Event, EventSink, FailureKind, Finding, Kind, Outcome, StageRef, TestCase, TestStatus, Verdict};
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event as Xml};
 
@@ -32,6 +32,8 @@ struct State {
     run: String,
     pipeline: String,
     nanos: u64,
+    /// The run ended, and goes on in another session.
+    waits: bool,
     suites: Vec<Suite>,
     index: HashMap<StageRef, usize>,
     written: bool,
@@ -50,6 +52,13 @@ struct Suite {
     tail: Option<Box<Tail>>,
     log: String,
     outcome: Option<Outcome>,
+    person: Option<Person>,
+}
+
+/// What a stage waits for.
+enum Person {
+    Approval(String),
+    Decision(String),
 }
 
 impl Junit {
@@ -98,7 +107,7 @@ impl State {
 
     fn apply(&mut self, event: &Event) {
         match &event.kind {
-            Kind::RunStarted { run, pipeline, stages, .. } => {
+            Kind::RunStarted { run, pipeline, stages, .. } | Kind::RunResumed { run, pipeline, stages, .. } => {
                 (self.run, self.pipeline) = (run.clone(), pipeline.clone());
                 for stage in stages {
                     self.suite(&stage.id);
@@ -107,7 +116,7 @@ impl State {
             Kind::StageStarted { stage, attempt, plugin, .. } => {
                 let suite = self.suite(stage);
                 // What an earlier attempt reported is superseded.
-                let began = if *attempt > 1 { suite.began } else { event.at };
+                let began = if *attempt > 1 && suite.began > 0 { suite.began } else { event.at };
                 *suite = Suite { id: std::mem::take(&mut suite.id), plugin: plugin.clone(), began, ..Suite::default() };
             }
             Kind::Output { stage, stream, bytes } => self.suite(stage).tail.get_or_insert_default().push(*stream, bytes),
@@ -128,7 +137,15 @@ impl State {
                 }
                 suite.outcome = Some(outcome.clone());
             }
-            Kind::RunFinished { nanos, .. } => self.nanos = *nanos,
+            Kind::ApprovalWaiting { stage, environment, .. } => {
+                self.suite(stage).person = Some(Person::Approval(format!("waiting for approval: {environment}")));
+            }
+            Kind::StageSuspended { stage, attempt, effect, subject, message } => {
+                let suite = self.suite(stage);
+                (suite.attempt, suite.nanos) = (*attempt, event.at.saturating_sub(suite.began));
+                suite.person = Some(Person::Decision(format!("in doubt: {effect} {subject}\n{message}")));
+            }
+            Kind::RunFinished { nanos, verdict } => (self.nanos, self.waits) = (*nanos, *verdict == Verdict::Waiting),
             _ => {}
         }
     }
@@ -151,7 +168,7 @@ enum End {
 }
 
 impl Suite {
-    fn cases(&self, pipeline: &str) -> Vec<Case> {
+    fn cases(&self, pipeline: &str, waits: bool) -> Vec<Case> {
         let tests = self.tests.iter().map(|test| Case {
             class: if test.suite.is_empty() { self.id.clone() } else { test.suite.clone() },
             name: test.name.clone(),
@@ -180,14 +197,19 @@ impl Suite {
         let shown = cases.iter().any(|case| matches!(case.end, End::Failure(..) | End::Error(..)));
         let unexplained = !shown && !self.outcome.as_ref().is_some_and(Outcome::passed);
         if cases.is_empty() || unexplained {
-            cases.push(Case { class: pipeline.to_owned(), name: self.id.clone(), nanos: self.nanos, end: self.end() });
+            cases.push(Case { class: pipeline.to_owned(), name: self.id.clone(), nanos: self.nanos, end: self.end(waits) });
         }
         cases
     }
 
     /// How the stage itself ended.
-    fn end(&self) -> End {
+    fn end(&self, waits: bool) -> End {
         match &self.outcome {
+            None if waits => match &self.person {
+                Some(Person::Approval(text)) => End::Skipped(text.clone()),
+                Some(Person::Decision(text)) => End::Error("in doubt".to_owned(), text.clone()),
+                None => End::Skipped("the run waits, and this stage is still to run".to_owned()),
+            },
             None => End::Error("unfinished".to_owned(), "the run ended before the stage did".to_owned()),
             Some(Outcome::Passed { .. }) => End::Passed,
             Some(outcome @ Outcome::Failed { kind, message, denial, soft }) => {
@@ -203,7 +225,7 @@ impl Suite {
                 }
                 match kind {
                     _ if *soft => End::Skipped(text),
-                    FailureKind::Failed => End::Failure(detail::word(outcome).to_owned(), text),
+                    FailureKind::Failed | FailureKind::Rejected => End::Failure(detail::word(outcome).to_owned(), text),
                     _ => End::Error(detail::word(outcome).to_owned(), text),
                 }
             }
@@ -241,7 +263,7 @@ fn sums(cases: &[Case]) -> Sums {
 
 fn write(state: &State, out: &mut dyn Write) -> std::io::Result<()> {
     let reported = state.suites.iter().filter(|suite| !matches!(suite.outcome, Some(Outcome::Skipped { why: Blocked::NotSelected })));
-    let suites: Vec<(&Suite, Vec<Case>)> = reported.map(|suite| (suite, suite.cases(&state.pipeline))).collect();
+    let suites: Vec<(&Suite, Vec<Case>)> = reported.map(|suite| (suite, suite.cases(&state.pipeline, state.waits))).collect();
     let all = suites.iter().map(|(_, cases)| sums(cases)).fold(Sums::default(), |all, sums| Sums {
         tests: all.tests + sums.tests,
         failures: all.failures + sums.failures,

@@ -12,6 +12,7 @@ mod frame;
 mod json;
 mod junit;
 mod model;
+mod onward;
 mod plain;
 mod sanitize;
 mod style;

@@ -19,9 +19,11 @@ pub struct Run {
     pub run: String,
     pub jobs: usize,
     pub started: u64,
+    /// How many stages earlier sessions settled, if this is not the first one.
+    pub settled_before: Option<usize>,
     pub stages: Vec<Stage>,
     index: HashMap<StageRef, usize>,
-    /// In the order in which they started; those that wait for a retry too.
+    /// In the order in which they started; those that wait for a retry or an approval too.
     pub active: Vec<usize>,
     /// Plugins that are being compiled: name, digest, since.
     pub compiling: Vec<(String, String, u64)>,
@@ -70,7 +72,19 @@ pub enum State {
     Running(u64),
     /// When the next attempt begins.
     Waiting(u64),
+    /// Until its environment's approvals are given.
+    Asking(Asking),
+    /// In another session, until a person has decided about an effect.
+    Suspended,
     Ended(Outcome),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asking {
+    pub environment: String,
+    pub count: u32,
+    pub given: u32,
+    pub since: u64,
 }
 
 /// Only while the stage runs.
@@ -187,10 +201,22 @@ impl Run {
         self.stages.len() - 1
     }
 
+    /// Among those that the live view shows.
+    fn activate(&mut self, id: &StageRef) -> usize {
+        let index = self.add(id);
+        if !self.active.contains(&index) {
+            self.active.push(index);
+        }
+        index
+    }
+
     pub fn apply(&mut self, event: &Event) {
         let at = event.at;
         match &event.kind {
-            Kind::RunStarted { run, pipeline, file, jobs, stages, .. } => {
+            Kind::RunStarted { run, pipeline, file, jobs, stages, .. } | Kind::RunResumed { run, pipeline, file, jobs, stages, .. } => {
+                if let Kind::RunResumed { settled, .. } = &event.kind {
+                    self.settled_before = Some(*settled);
+                }
                 self.started = at;
                 (self.run, self.pipeline, self.file, self.jobs) = (run.clone(), pipeline.clone(), file.clone(), *jobs);
                 self.index.reserve(stages.len());
@@ -202,13 +228,11 @@ impl Run {
             Kind::Compiling { plugin, digest } => self.compiling.push((plugin.clone(), digest.clone(), at)),
             Kind::StageStarted { stage, attempt, digest, .. } => {
                 self.compiling.retain(|(_, compiled, _)| compiled != digest);
-                let index = self.add(stage);
-                if !self.active.contains(&index) {
-                    self.active.push(index);
-                }
+                let index = self.activate(stage);
                 let stage = &mut self.stages[index];
                 stage.attempt = *attempt;
-                if *attempt <= 1 {
+                // A later attempt may be the first that this session sees.
+                if *attempt <= 1 || stage.began == 0 {
                     stage.began = at;
                 }
                 stage.state = State::Running(at);
@@ -266,6 +290,26 @@ impl Run {
                     results.shown_denials.push(denial.clone());
                 }
             }
+            Kind::ApprovalWaiting { stage, environment, count, given, .. } => {
+                let index = self.activate(stage);
+                let stage = &mut self.stages[index];
+                let since = if let State::Asking(asking) = &stage.state { asking.since } else { at };
+                stage.state = State::Asking(Asking { environment: environment.clone(), count: *count, given: *given, since });
+            }
+            Kind::ApprovalGiven { stage, approved, .. } => {
+                if let State::Asking(asking) = &mut self.stage_mut(stage).state {
+                    asking.given = asking.count.min(asking.given + u32::from(*approved));
+                }
+            }
+            Kind::StageSuspended { stage, attempt, .. } => {
+                let index = self.add(stage);
+                self.active.retain(|active| *active != index);
+                let stage = &mut self.stages[index];
+                stage.attempt = *attempt;
+                stage.nanos = at.saturating_sub(if stage.began > 0 { stage.began } else { at });
+                stage.state = State::Suspended;
+                stage.live = None;
+            }
             Kind::StageRetrying { stage, delay, .. } => {
                 let stage = self.stage_mut(stage);
                 stage.state = State::Waiting(at.saturating_add(*delay));
@@ -298,6 +342,7 @@ impl Run {
             }
             Kind::Stopping { reason } => self.stopping = Some(reason.clone()),
             Kind::Warning { .. } => {}
+            Kind::StageReset { .. } => {}
             Kind::RunFinished { verdict, nanos } => self.finished = Some((*verdict, *nanos)),
         }
     }

@@ -7,10 +7,10 @@ use std::sync::Mutex;
 
 use event::{Event, EventSink, Kind, Outcome, StageRef};
 
-use crate::model::Run;
+use crate::model::{Run, State as StageState};
 use crate::style::{ASCII, Line, Role, Symbols, UNICODE};
 use crate::tail::Lines;
-use crate::{Options, Verbosity, complain, detail, duration, sanitize, summary};
+use crate::{Options, Verbosity, complain, detail, duration, onward, sanitize, summary};
 
 /// Lines of the log under a failure.
 const LOG_LINES: usize = 50;
@@ -51,9 +51,28 @@ impl Plain {
                 state.run.stage_mut(stage).forget_shown();
                 lines.into_iter().map(|line| about(stage, line)).collect()
             }
-            Kind::RunFinished { .. } if verbosity == Verbosity::Quiet => vec![summary::verdict(&state.run)],
+            Kind::RunFinished { .. } if verbosity == Verbosity::Quiet => summary::brief(&state.run),
             Kind::RunFinished { .. } => summary::summary(&state.run, self.options.width.unwrap_or(COLUMNS), self.symbols),
+            Kind::ApprovalWaiting { stage, expires, .. } => asking(&state.run, stage, expires.map(|end| end.saturating_sub(event.at))),
+            Kind::StageSuspended { stage, effect, subject, message, .. } => {
+                let mut lines = rest(state, stage);
+                let told = Line::of(Role::Warn, &format!("in doubt: {effect} {subject}")).and(Role::Text, &format!(": {message}"));
+                lines.extend([told, Line::of(Role::Faint, "decide with: ").and(Role::Text, &onward::decide(&state.run.run))]);
+                lines.into_iter().map(|line| about(stage, line)).collect()
+            }
             _ if verbosity == Verbosity::Quiet => vec![],
+            Kind::RunResumed { runner, run, pipeline, file, jobs, session, stages, settled, .. } => {
+                let done = format!("{settled} of {} done before", detail::plural(stages.len(), "stage"));
+                vec![
+                    Line::of(Role::Accent, "RESUMED ")
+                        .and(Role::Strong, pipeline)
+                        .and(Role::Text, &format!(", {done}, {jobs} at once ({file}, run {run}, session {session}, runner {runner})")),
+                ]
+            }
+            Kind::ApprovalGiven { stage, approved, by, note } => {
+                let role = if *approved { Role::Good } else { Role::Bad };
+                vec![about(stage, Line::of(role, &detail::answer(*approved, by, note)))]
+            }
             Kind::RunStarted { runner, run, pipeline, file, jobs, stages, .. } => {
                 let stages = detail::plural(stages.len(), "stage");
                 vec![
@@ -124,6 +143,16 @@ impl Plain {
         }
         lines
     }
+}
+
+fn asking(run: &Run, id: &StageRef, left: Option<u64>) -> Vec<Line> {
+    let Some(StageState::Asking(asking)) = run.stage(id).map(|stage| &stage.state) else { return vec![] };
+    let mut line = Line::of(Role::Warn, &detail::asking(asking));
+    if let Some(left) = left {
+        line.push(Role::Text, &format!(", for {}", duration::human(left)));
+    }
+    let how = Line::of(Role::Faint, "approve with: ").and(Role::Text, &onward::approve(&run.run, id));
+    [line, how].into_iter().map(|line| about(id, line)).collect()
 }
 
 fn rest(state: &mut State, stage: &StageRef) -> Vec<Line> {

@@ -225,6 +225,84 @@ pub fn second_half() -> Vec<Event> {
     ]
 }
 
+const SHOP: [&str; 5] = ["test", "publish", "deploy (region=eu)", "smoke", "docs"];
+
+fn planned() -> Vec<PlannedStage> {
+    SHOP.iter().map(|id| PlannedStage { id: stage(id), uses: "command".to_owned(), needs: vec![] }).collect()
+}
+
+fn asks(seconds: f64, given: u32) -> Event {
+    let kind = Kind::ApprovalWaiting {
+        stage: stage("deploy (region=eu)"),
+        environment: "production".to_owned(),
+        count: 2,
+        given,
+        expires: Some(START + 4 * 3600 * SECOND),
+    };
+    at(seconds, kind)
+}
+
+fn given(seconds: f64, approved: bool, by: &str, note: &str) -> Event {
+    at(seconds, Kind::ApprovalGiven { stage: stage("deploy (region=eu)"), approved, by: by.to_owned(), note: note.to_owned() })
+}
+
+/// The first stages of a run that then waits for two people.
+fn before_the_wait() -> Vec<Event> {
+    let tests = vec![test("cart", "adds", TestStatus::Passed, 12, "")];
+    vec![
+        begin(0.1, "test", 1, "test"),
+        at(1.9, Kind::Tests { stage: stage("test"), tests }),
+        ended(2.0, "test", 1, 1.9, passed("1 test")),
+        begin(2.0, "docs", 1, "command"),
+        ended(2.5, "docs", 1, 0.5, failed(FailureKind::Failed, "`mdbook` ended with code 1")),
+    ]
+}
+
+/// A run that ends because only people can make it go on.
+pub fn waiting() -> Vec<Event> {
+    let mut events = vec![started(&SHOP)];
+    events.extend(before_the_wait());
+    events.extend([asks(2.6, 0), given(4.0, true, "ana", "looks good"), asks(4.0, 1)]);
+    events.push(at(5.0, Kind::RunFinished { verdict: Verdict::Waiting, nanos: 5 * SECOND }));
+    events
+}
+
+/// Its second session, an hour later: the other approval, and an effect that was cut off.
+pub fn resumed() -> Vec<Event> {
+    let kind = Kind::RunResumed {
+        schema: event::SCHEMA,
+        runner: "0.1.0".to_owned(),
+        run: "0197-cafe".to_owned(),
+        pipeline: "shop".to_owned(),
+        file: "pipeline.toml".to_owned(),
+        jobs: 4,
+        session: 2,
+        stages: planned(),
+        settled: 2,
+    };
+    let mut events = vec![at(3600.0, kind)];
+    events.extend(before_the_wait());
+    events.extend([
+        begin(3600.1, "publish", 2, "command"),
+        asks(3600.1, 1),
+        given(3601.0, false, "bob", ""),
+        ended(3601.0, "deploy (region=eu)", 0, 0.0, failed(FailureKind::Rejected, "bob rejected it")),
+        output(3602.0, "publish", "pushing the image\n"),
+        at(
+            3603.0,
+            Kind::StageSuspended {
+                stage: stage("publish"),
+                attempt: 2,
+                effect: "http".to_owned(),
+                subject: "POST https://registry.example/v2/shop".to_owned(),
+                message: "the runner ended between the request and its answer, and nobody can tell whether it arrived".to_owned(),
+            },
+        ),
+        at(3603.0, Kind::RunFinished { verdict: Verdict::Waiting, nanos: 3 * SECOND }),
+    ]);
+    events
+}
+
 pub fn whole() -> Vec<Event> {
     [first_half(), second_half()].concat()
 }

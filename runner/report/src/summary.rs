@@ -4,7 +4,8 @@ use event::{Outcome, Severity, Verdict};
 
 use crate::detail::{self, plural};
 use crate::duration;
-use crate::model::{Run, Stage, TestCounts};
+use crate::model::{Run, Stage, State, TestCounts};
+use crate::onward::onward;
 use crate::style::{Line, Role, Symbols, width};
 
 /// Stages of a table; of more, those that did not pass and the slowest are shown.
@@ -15,7 +16,7 @@ const BAR: usize = 20;
 /// Where the text of the totals begins.
 pub const LABEL: usize = 11;
 
-/// The table, the totals and the verdict. `columns` is the width that the table may take; totals are wrapped by the caller.
+/// The table, the totals, the verdict and how to go on. `columns` is the width that the table may take; totals are wrapped by the caller.
 pub fn summary(run: &Run, columns: usize, symbols: &Symbols) -> Vec<Line> {
     let mut lines = Vec::new();
     let ran: Vec<&Stage> = run.stages.iter().filter(|stage| stage.attempt > 0).collect();
@@ -26,6 +27,16 @@ pub fn summary(run: &Run, columns: usize, symbols: &Symbols) -> Vec<Line> {
     }
     totals(run, &ran, symbols, &mut lines);
     lines.push(verdict(run));
+    lines.extend(onward(run));
+    lines
+}
+
+/// The verdict alone; of a run that waits also what it waits for, since nobody else will say so.
+pub fn brief(run: &Run) -> Vec<Line> {
+    let mut lines = vec![verdict(run)];
+    if matches!(run.finished, Some((Verdict::Waiting, _))) {
+        lines.extend(onward(run));
+    }
     lines
 }
 
@@ -36,7 +47,8 @@ fn table(run: &Run, ran: &[&Stage], columns: usize, symbols: &Symbols, lines: &m
         let threshold = slowest(ran, ROWS / 2).last().map_or(0, |stage| stage.nanos);
         let (mut failed, mut slow) = (0, 0);
         shown.retain(|stage| {
-            if stage.outcome().is_some_and(Outcome::fails_run) && failed < ROWS {
+            let matters = stage.outcome().is_none_or(Outcome::fails_run);
+            if matters && failed < ROWS {
                 failed += 1;
                 return true;
             }
@@ -49,17 +61,16 @@ fn table(run: &Run, ran: &[&Stage], columns: usize, symbols: &Symbols, lines: &m
     let times: Vec<String> =
         shown.iter().map(|stage| if stage.attempt > 0 { duration::human(stage.nanos) } else { String::new() }).collect();
     let time_columns = times.iter().map(|time| width(time)).max().unwrap_or(0);
-    let word_columns = shown.iter().filter_map(|stage| stage.outcome()).map(|outcome| width(detail::word(outcome))).max().unwrap_or(0);
+    let word_columns = shown.iter().filter_map(|stage| detail::standing(stage, symbols)).map(|(_, _, word)| width(word)).max().unwrap_or(0);
     let fixed = 4 + 2 + word_columns + 2 + time_columns;
     let name_columns = shown.iter().map(|stage| width(stage.id.as_str())).max().unwrap_or(0).min(columns.saturating_sub(fixed).max(8));
     let bar = columns.saturating_sub(fixed + name_columns + 2).min(BAR);
     for (stage, time) in shown.iter().zip(times) {
-        let Some(outcome) = stage.outcome() else { continue };
-        let (role, sign) = detail::mark(outcome, symbols);
+        let Some((role, sign, word)) = detail::standing(stage, symbols) else { continue };
         let mut line = Line::of(Role::Text, "  ").and(role, sign).and(Role::Text, " ");
         line.append(Line::of(Role::Text, stage.id.as_str()).fit(name_columns, symbols.cut));
         line.pad(4 + name_columns + 2);
-        line.push(if role == Role::Good { Role::Text } else { role }, detail::word(outcome));
+        line.push(if role == Role::Good { Role::Text } else { role }, word);
         line.pad(fixed + name_columns - width(&time));
         line.push(Role::Text, &time);
         if bar >= 4 && longest > 0 && stage.attempt > 0 {
@@ -75,7 +86,11 @@ fn table(run: &Run, ran: &[&Stage], columns: usize, symbols: &Symbols, lines: &m
 }
 
 fn left_out(stage: &Stage) -> bool {
-    matches!(stage.outcome(), None | Some(Outcome::Skipped { why: event::Blocked::NotSelected }))
+    match &stage.state {
+        State::Ended(outcome) => matches!(outcome, Outcome::Skipped { why: event::Blocked::NotSelected }),
+        State::Asking(_) | State::Suspended => false,
+        State::Planned | State::Running(_) | State::Waiting(_) => true,
+    }
 }
 
 /// The stages that took longest, longest first.
@@ -88,6 +103,7 @@ fn slowest<'a>(ran: &[&'a Stage], count: usize) -> Vec<&'a Stage> {
 
 fn totals(run: &Run, ran: &[&Stage], symbols: &Symbols, lines: &mut Vec<Line>) {
     let counts = run.counts;
+    let of = |wanted: fn(&State) -> bool| run.stages.iter().filter(|stage| wanted(&stage.state)).count();
     let parts = [
         (counts.passed, "passed", Role::Good),
         (counts.failed, "failed", Role::Bad),
@@ -96,6 +112,9 @@ fn totals(run: &Run, ran: &[&Stage], symbols: &Symbols, lines: &mut Vec<Line>) {
         (counts.blocked, "blocked", Role::Text),
         (counts.skipped, "skipped", Role::Text),
         (counts.not_selected, "left out", Role::Faint),
+        (of(|state| matches!(state, State::Asking(_))), "waiting for approval", Role::Warn),
+        (of(|state| matches!(state, State::Suspended)), "in doubt", Role::Warn),
+        (of(|state| matches!(state, State::Planned | State::Running(_) | State::Waiting(_))), "still to run", Role::Text),
     ];
     lines.extend(row("stages", &parts));
 
@@ -156,7 +175,7 @@ fn number(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn label(text: &str) -> Line {
+pub fn label(text: &str) -> Line {
     let mut line = Line::of(Role::Faint, text);
     line.pad(LABEL);
     line
@@ -184,15 +203,20 @@ pub fn verdict(run: &Run) -> Line {
         Verdict::TimedOut => (Role::Bad, "TIMED OUT"),
         Verdict::Interrupted => (Role::Warn, "INTERRUPTED"),
         Verdict::Terminated => (Role::Warn, "TERMINATED"),
+        Verdict::Waiting => (Role::Warn, "WAITING"),
     };
     let mut line = Line::of(role, word).and(Role::Text, "  ").and(Role::Strong, &run.pipeline);
     line.push(Role::Text, &format!(" in {}", duration::human(nanos)));
-    let failed: Vec<&Stage> =
-        run.stages.iter().filter(|stage| matches!(stage.outcome(), Some(Outcome::Failed { soft: false, .. }))).collect();
-    if !failed.is_empty() {
-        let mut names: Vec<&str> = failed.iter().take(5).map(|stage| stage.id.as_str()).collect();
-        let rest = format!("{} more", failed.len().saturating_sub(5));
-        if failed.len() > 5 {
+    let decided = |stage: &&Stage| match &stage.state {
+        State::Asking(_) | State::Suspended => verdict == Verdict::Waiting,
+        State::Ended(Outcome::Failed { soft: false, .. }) => verdict != Verdict::Waiting,
+        _ => false,
+    };
+    let stages: Vec<&Stage> = run.stages.iter().filter(decided).collect();
+    if !stages.is_empty() {
+        let mut names: Vec<&str> = stages.iter().take(5).map(|stage| stage.id.as_str()).collect();
+        let rest = format!("{} more", stages.len().saturating_sub(5));
+        if stages.len() > 5 {
             names.push(&rest);
         }
         line.push(Role::Text, &format!(": {}", names.join(", ")));

@@ -13,10 +13,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use event::{Event, EventSink, Kind, Outcome, StageRef};
 
 use crate::frame::{Size, frame};
-use crate::model::Run;
+use crate::model::{Run, State as StageState};
 use crate::style::{ASCII, Line, Role, Symbols, UNICODE, width};
 use crate::tail::Lines;
-use crate::{Options, Verbosity, complain, detail, duration, sanitize, summary};
+use crate::{Options, Verbosity, complain, detail, duration, onward, sanitize, summary};
 
 /// A second.
 const FRAMES: u32 = 15;
@@ -175,12 +175,38 @@ impl Shared {
                 state.run.stage_mut(stage).forget_shown();
                 lines
             }
-            Kind::RunFinished { .. } if verbosity == Verbosity::Quiet => summary::verdict(&state.run).wrap(columns, 4),
+            Kind::RunFinished { .. } if verbosity == Verbosity::Quiet => {
+                summary::brief(&state.run).into_iter().flat_map(|line| line.wrap(columns, 4)).collect()
+            }
             Kind::RunFinished { .. } => {
                 let lines = summary::summary(&state.run, columns, self.symbols);
                 lines.into_iter().flat_map(|line| line.wrap(columns, summary::LABEL)).collect()
             }
+            Kind::ApprovalWaiting { stage, expires, .. } => {
+                asks(&state.run, stage, expires.map(|end| end.saturating_sub(event.at)), columns, self.symbols)
+            }
+            Kind::StageSuspended { stage, effect, subject, message, .. } => {
+                let mut lines = self.rest(state, stage);
+                let lead = Line::of(Role::Warn, self.symbols.person).and(Role::Text, " ").and(Role::Strong, stage.as_str());
+                lines.extend(lead.and(Role::Warn, &format!("  in doubt: {effect} {subject}")).wrap(columns, 4));
+                lines.extend(Line::of(Role::Text, "    ").and(Role::Text, message).wrap(columns, 4));
+                lines.push(Line::of(Role::Faint, "    decide with: ").and(Role::Text, &onward::decide(&state.run.run)).whole());
+                lines
+            }
             _ if verbosity == Verbosity::Quiet => return,
+            Kind::ApprovalGiven { stage, approved, by, note } => {
+                let (role, sign) = if *approved { (Role::Good, self.symbols.passed) } else { (Role::Bad, self.symbols.failed) };
+                let line = Line::of(role, sign).and(Role::Text, " ").and(Role::Strong, stage.as_str());
+                line.and(Role::Text, &format!("  {}", detail::answer(*approved, by, note))).wrap(columns, 4)
+            }
+            Kind::RunResumed { run, pipeline, stages, jobs, settled, .. } => {
+                let mut line = Line::of(Role::Accent, "RESUMED ").and(Role::Strong, pipeline);
+                line.push(Role::Text, &format!(", {settled} of {} done before", detail::plural(stages.len(), "stage")));
+                for part in [format!("{jobs} at once"), format!("run {run}")] {
+                    line.push(Role::Faint, &format!(" {} {part}", self.symbols.dot));
+                }
+                line.wrap(columns, 2)
+            }
             Kind::Output { stage, stream, bytes } if verbosity == Verbosity::Verbose => {
                 let mut lines = Vec::new();
                 let symbols = self.symbols;
@@ -265,6 +291,19 @@ fn ended(run: &Run, id: &StageRef, outcome: &Outcome, columns: usize, verbosity:
             lines.push(Line::new());
         }
     }
+    lines
+}
+
+/// Who has to agree, for how long it is asked, and with which command.
+fn asks(run: &Run, id: &StageRef, left: Option<u64>, columns: usize, symbols: &Symbols) -> Vec<Line> {
+    let Some(StageState::Asking(asking)) = run.stage(id).map(|stage| &stage.state) else { return Vec::new() };
+    let mut line = Line::of(Role::Warn, symbols.person).and(Role::Text, " ").and(Role::Strong, id.as_str());
+    line.push(Role::Warn, &format!("  {}", detail::asking(asking)));
+    if let Some(left) = left {
+        line.push(Role::Faint, &format!(", for {}", duration::human(left)));
+    }
+    let mut lines = line.wrap(columns, 4);
+    lines.push(Line::of(Role::Faint, "    approve with: ").and(Role::Text, &onward::approve(&run.run, id)).whole());
     lines
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::StageRef;
-use pipeline::plan::{Plan, Retries, RunOn, StageIndex, WorkspaceMode};
+use pipeline::plan::{Approval, Plan, Retries, RunOn, StageIndex, WorkspaceMode};
 
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -21,6 +21,8 @@ pub struct Node {
     pub condition: Option<Arc<str>>,
     pub run_on: RunOn,
     pub soft_fail: bool,
+    /// With one, the machine asks (`Action::AskApproval`) before the first attempt.
+    pub approval: Option<Approval>,
     /// For one attempt.
     pub timeout: Option<Duration>,
     pub retries: Retries,
@@ -39,6 +41,7 @@ impl Node {
             condition: None,
             run_on: RunOn::Success,
             soft_fail: false,
+            approval: None,
             timeout: None,
             retries: Retries::default(),
             exclusive: false,
@@ -111,6 +114,7 @@ impl Graph {
                 condition: stage.when.as_ref().map(|when| Arc::from(when.source())),
                 run_on: stage.run_on,
                 soft_fail: stage.soft_fail,
+                approval: stage.approval,
                 timeout: stage.timeout,
                 retries: stage.retries,
                 exclusive: stage.workspace == WorkspaceMode::Shared,

@@ -1,8 +1,8 @@
 //! When each stage runs: a pure state machine, `(state, input, now) → actions`.
 //!
-//! It owns the order, the number of stages at once, the skip rules, retries, time-outs, fail-fast and cancellation, and nothing
-//! else: it starts no stage, reads no clock, evaluates no condition and prints nothing. The driver does those and reports back,
-//! so every rule here is a plain unit test with an invented `now`.
+//! It owns the order, the number of stages at once, the skip rules, retries, time-outs, fail-fast, cancellation, waiting for approvals
+//! and how a run is taken up again, and nothing else: it starts no stage, reads no clock, evaluates no condition, asks nobody and prints
+//! nothing. The driver does those and reports back, so every rule here is a plain unit test with an invented `now`.
 //!
 //! ```text
 //! driver                                  schedule
@@ -16,17 +16,21 @@
 //! The work of a whole run is proportional to stages plus needs (times the logarithm of how many are ready at once): no event
 //! looks at all stages, except the one that stops the run.
 
+mod action;
 mod graph;
 mod machine;
+mod past;
 mod retry;
 mod rules;
 
 #[cfg(test)]
 mod model;
 
+pub use action::{Action, ApprovalResult, ConditionResult, Input, Options, Signal, StopReason};
 pub use graph::{Graph, GraphError, Node, Selection, UnknownStages};
-pub use machine::{Action, ConditionResult, Input, Options, Schedule, Signal, StopReason};
+pub use machine::Schedule;
+pub use past::{Past, PastError, Was, to_run_again};
 pub use rules::{Decision, Reason, Standing, decide};
 
-pub use pipeline::plan::{Backoff, Retries, RunOn, StageIndex};
+pub use pipeline::plan::{Approval, Backoff, Retries, RunOn, StageIndex};
 pub use retry::{delay_before_retry, is_tried_again};

@@ -7,110 +7,26 @@
 //!
 //! Stopping is soft first (`Stop { hard: false }`), and hard after the grace period or on a second signal. A stage that passes
 //! while it is being stopped has passed.
+//!
+//! How a run waits:
+//! - **for an approval**: the stage holds no job, and the rest goes on. Time in which nothing but approvals is waited for does not
+//!   count against the run's time-out, so that it makes no difference whether a runner waits or another one resumes.
+//! - **for a decision about an effect in doubt**: nothing starts any more, what runs comes to its end, and the run ends as it stands.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use event::{Blocked, FailureKind, Outcome, StageRef, Verdict};
+use event::{Blocked, FailureKind, Outcome, Verdict};
 use pipeline::plan::{RunOn, StageIndex};
 
-use crate::graph::{Graph, Selection};
+use crate::action::{Action, ApprovalResult, ConditionResult, Input, Options, StopReason};
+use crate::graph::Graph;
+use crate::past::{self, Past, PastError, Was};
 use crate::retry;
 use crate::rules::{self, Decision, Reason, Standing};
 
-/// The driver never sleeps longer: clocks overflow with absurd time-outs, and a tick too many does no harm.
-const LONGEST_SLEEP: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// How to run, as the command line says.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Stages at once.
-    pub jobs: NonZeroUsize,
-    /// Stop at the first failure that fails the run; otherwise all that does not need it goes on.
-    pub fail_fast: bool,
-    /// Between asking a stage to stop and stopping it.
-    pub grace: Duration,
-    /// Of the delays before retries; recorded with the run, so that it can be repeated.
-    pub seed: u64,
-    pub selection: Selection,
-}
-
-impl Options {
-    /// Keep going, ten seconds of grace, every stage.
-    pub fn new(jobs: NonZeroUsize) -> Self {
-        Options { jobs, fail_fast: false, grace: Duration::from_secs(10), seed: 0, selection: Selection::default() }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGINT.
-    Interrupt,
-    /// SIGTERM, SIGHUP.
-    Terminate,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ConditionResult {
-    True,
-    False,
-    /// It could not be evaluated; the stage fails with this text.
-    Error(String),
-}
-
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// Once, first.
-    Start,
-    /// The attempt is over, by itself or because it was stopped; all that it started is gone.
-    Finished { stage: StageIndex, attempt: u32, outcome: Outcome },
-    /// The answer to `Action::Evaluate`. One that comes after the run was stopped is ignored.
-    Condition { stage: StageIndex, result: ConditionResult },
-    /// `Schedule::wake_at` has come.
-    Tick,
-    /// The first stops softly, the second at once.
-    Signal(Signal),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// Evaluate its `when` and answer with `Input::Condition`. All its needs are settled.
-    Evaluate { stage: StageIndex },
-    /// Run this attempt and answer with `Input::Finished`. 1 is the first.
-    Start { stage: StageIndex, attempt: u32 },
-    /// Soft: ask the attempt to end (its commands get SIGTERM). Hard: end it now. `Input::Finished` must follow all the same.
-    Stop { stage: StageIndex, attempt: u32, hard: bool },
-    /// The attempt failed and another follows after `delay`.
-    Retry { stage: StageIndex, attempt: u32, outcome: Outcome, delay: Duration },
-    /// The stage's last word, exactly once for each stage. `attempt` is 0 and `took` zero if it never started; `took` runs from
-    /// the start of the first attempt.
-    Settle { stage: StageIndex, attempt: u32, outcome: Outcome, took: Duration },
-    /// The run is being stopped. Can come twice: fail-fast first, a signal later.
-    Stopping(StopReason),
-    /// Every stage is settled. Exactly once, last.
-    Done(Verdict),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StopReason {
-    FailFast(StageRef),
-    /// The run's `timeout`.
-    TimedOut(Duration),
-    Signal(Signal),
-}
-
-impl std::fmt::Display for StopReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StopReason::FailFast(stage) => write!(f, "stage `{stage}` failed and the run is to fail fast"),
-            StopReason::TimedOut(timeout) => write!(f, "the run's timeout of {} passed", humantime::format_duration(*timeout)),
-            StopReason::Signal(Signal::Interrupt) => f.write_str("interrupted"),
-            StopReason::Signal(Signal::Terminate) => f.write_str("terminated"),
-        }
-    }
-}
+mod stopping;
 
 /// Why a running attempt was stopped; the first cause stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,25 +43,51 @@ enum State {
     Waiting(usize),
     /// For `Input::Condition`.
     Deciding,
-    /// For a free job; before a retry, with how the last attempt ended.
-    Ready(Option<Box<Outcome>>),
+    /// For `Input::Approval`.
+    Asking,
+    /// For a free job.
+    Ready(Before),
     Running(Option<Cause>),
     /// For the delay after a failed attempt.
     Backoff(Box<Outcome>),
+    /// For a person's decision, in another session.
+    Suspended,
     Settled(Standing),
+}
+
+/// What there was before the attempt for which a stage is ready.
+#[derive(Debug)]
+enum Before {
+    Nothing,
+    /// The same attempt, which an earlier session did not bring to its end.
+    Cut,
+    /// An attempt that failed so.
+    Failed(Box<Outcome>),
+}
+
+impl State {
+    /// Whether it goes on without a person, and without another stage's end.
+    fn is_active(&self) -> bool {
+        matches!(self, State::Deciding | State::Ready(_) | State::Running(_) | State::Backoff(_))
+    }
 }
 
 #[derive(Debug)]
 struct Record {
     state: State,
-    /// Attempts started.
+    /// The number of the last attempt.
     attempt: u32,
-    began: Duration,
+    /// Attempts that a reset put behind it.
+    spent: u32,
+    /// In this session.
+    began: Option<Duration>,
+    /// In earlier sessions.
+    took: Duration,
+    approval: Option<ApprovalResult>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    RunTimeout,
     AttemptTimeout { stage: StageIndex, attempt: u32 },
     Grace { stage: StageIndex, attempt: u32 },
     Retry { stage: StageIndex, attempt: u32 },
@@ -175,6 +117,19 @@ pub struct Schedule {
     running: usize,
     alone: bool,
     unsettled: usize,
+    /// Stages whose state is active.
+    active: usize,
+    /// Stages that wait for their approval.
+    asking: usize,
+    /// An effect is in doubt.
+    suspended: bool,
+    /// Where each stage stood, until `Input::Start`.
+    past: Vec<Past>,
+    /// Of the run's own time, in earlier sessions.
+    already: Duration,
+    /// In this session, with nothing to do but to wait for approvals; and since when it is so.
+    idle: Duration,
+    idle_since: Option<Duration>,
     mode: Mode,
     stop_reason: Option<StopReason>,
     signals: u32,
@@ -190,7 +145,10 @@ impl Schedule {
         let records = graph.nodes().iter().map(|node| Record {
             state: State::Waiting(node.needs.len() + node.needs_any.len()),
             attempt: 0,
-            began: Duration::ZERO,
+            spent: 0,
+            began: None,
+            took: Duration::ZERO,
+            approval: None,
         });
         Schedule {
             records: records.collect(),
@@ -201,6 +159,13 @@ impl Schedule {
             running: 0,
             alone: false,
             unsettled: graph.len(),
+            active: 0,
+            asking: 0,
+            suspended: false,
+            past: Vec::new(),
+            already: Duration::ZERO,
+            idle: Duration::ZERO,
+            idle_since: None,
             mode: Mode::Going,
             stop_reason: None,
             signals: 0,
@@ -213,6 +178,28 @@ impl Schedule {
         }
     }
 
+    /// A run that goes on. `past` has an entry for each stage, in the order of the graph; `already` is how much of its own time earlier
+    /// sessions used ([`Schedule::used`]), which counts against the run's `timeout`. `now` begins at zero again.
+    ///
+    /// # Errors
+    /// The past can't be one of this graph.
+    pub fn resumed(graph: Graph, options: Options, past: Vec<Past>, already: Duration) -> Result<Self, PastError> {
+        past::check(&graph, &past)?;
+        let mut schedule = Schedule { already, ..Schedule::new(graph, options) };
+        for (stage, past) in past.iter().enumerate() {
+            let record = &mut schedule.records[stage];
+            record.approval.clone_from(&past.approval);
+            (record.spent, record.attempt) = (past.spent, past.spent);
+            if let Was::Settled { outcome } = &past.was {
+                schedule.stand(stage, outcome);
+            } else {
+                record.took = past.took;
+            }
+        }
+        schedule.past = past;
+        Ok(schedule)
+    }
+
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
@@ -220,10 +207,18 @@ impl Schedule {
     /// Takes an input and says what to do about it, in order. `now` is the time since the run began and never goes back.
     pub fn handle(&mut self, input: Input, now: Duration) -> Vec<Action> {
         self.now = now;
+        if self.done {
+            return Vec::new();
+        }
+        if let Some(since) = self.idle_since.take() {
+            self.idle += now.saturating_sub(since);
+        }
         match input {
             Input::Start => self.start(now),
             Input::Finished { stage, attempt, outcome } => self.finished(stage, attempt, outcome, now),
             Input::Condition { stage, result } => self.condition(stage, result, now),
+            Input::Approval { stage, result } => self.approval(stage, result, now),
+            Input::Suspended { stage, attempt } => self.suspend(stage, attempt),
             Input::Tick => {}
             Input::Signal(signal) => self.signal(signal, now),
         }
@@ -231,22 +226,30 @@ impl Schedule {
         self.fire(now);
         self.propagate(now);
         self.launch(now);
-        if self.unsettled == 0 && !self.done {
+        if let Some(verdict) = self.end() {
             self.done = true;
-            self.actions.push(Action::Done(self.verdict));
+            self.actions.push(Action::Done(verdict));
+        } else if self.is_idle() {
+            self.idle_since = Some(now);
         }
         std::mem::take(&mut self.actions)
     }
 
-    /// When `Input::Tick` is due, as time since the run began; none if nothing waits for time to pass. Ask after each `handle`.
-    pub fn wake_at(&mut self) -> Option<Duration> {
-        while let Some(Reverse((at, timer))) = self.timers.peek() {
-            if self.is_live(timer) {
-                return Some((*at).min(self.now.saturating_add(LONGEST_SLEEP)));
-            }
-            self.timers.pop();
-        }
-        None
+    fn end(&self) -> Option<Verdict> {
+        let waits = (self.suspended && self.running == 0) || (!self.options.wait && self.is_idle());
+        if self.unsettled == 0 { Some(self.verdict) } else { waits.then_some(Verdict::Waiting) }
+    }
+
+    /// Whether there is nothing to do until someone approves or rejects.
+    fn is_idle(&self) -> bool {
+        self.active == 0 && self.asking > 0
+    }
+
+    /// How much of its own time the run has used by `now`, all sessions together: time in which it waited for nothing but approvals is
+    /// not part of it.
+    pub fn used(&self, now: Duration) -> Duration {
+        let waited = self.idle + self.idle_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        self.already.saturating_add(now.saturating_sub(waited))
     }
 
     /// How many stages are not settled.
@@ -255,17 +258,40 @@ impl Schedule {
     }
 
     fn start(&mut self, now: Duration) {
-        if let Some(timeout) = self.graph.timeout() {
-            self.timers.push(Reverse((now.saturating_add(timeout), Timer::RunTimeout)));
-        }
+        let past = std::mem::take(&mut self.past);
         for stage in 0..self.graph.len() {
             if matches!(self.records[stage].state, State::Waiting(0)) {
                 self.decidable.push_back(stage);
             }
         }
+        for (stage, past) in past.into_iter().enumerate() {
+            self.take_up(stage, past.was, now);
+        }
         for stage in 0..self.graph.len() {
-            if !self.options.selection.contains(stage) {
+            if !self.options.selection.contains(stage) && matches!(self.records[stage].state, State::Waiting(_)) {
                 self.settle(stage, Outcome::Skipped { why: Blocked::NotSelected }, now);
+            }
+        }
+    }
+
+    /// Goes on with an attempt of an earlier session. The stage's needs are settled, its condition and its approval were given.
+    fn take_up(&mut self, stage: StageIndex, was: Was, now: Duration) {
+        let record = &mut self.records[stage];
+        match was {
+            Was::Fresh | Was::Settled { .. } => {}
+            Was::Cut { attempt } => {
+                (record.attempt, record.began) = (attempt, Some(now));
+                self.enqueue(stage, Before::Cut);
+            }
+            Was::Again { attempt, outcome } => {
+                (record.attempt, record.began) = (attempt, Some(now));
+                self.enqueue(stage, Before::Failed(Box::new(outcome)));
+            }
+            Was::Ended { attempt, outcome } => {
+                (record.attempt, record.began) = (attempt, Some(now));
+                self.put(stage, State::Running(None));
+                self.running += 1;
+                self.finished(stage, attempt, outcome, now);
             }
         }
     }
@@ -287,38 +313,32 @@ impl Schedule {
                 let random = retry::random(self.options.seed, stage, attempt);
                 let delay = retry::delay_before_retry(&node.retries, attempt, random);
                 self.actions.push(Action::Retry { stage, attempt, outcome: outcome.clone(), delay });
-                self.records[stage].state = State::Backoff(Box::new(outcome));
+                self.put(stage, State::Backoff(Box::new(outcome)));
                 self.timers.push(Reverse((now.saturating_add(delay), Timer::Retry { stage, attempt })));
             }
             outcome => self.settle(stage, outcome, now),
         }
     }
 
-    /// What the attempt's end means, given that it may have been stopped.
-    fn judge(&self, stage: StageIndex, cause: Option<Cause>, outcome: Outcome) -> Outcome {
-        let node = self.graph.node(stage);
-        let timed_out = |what: &str, timeout: Option<Duration>| Outcome::Failed {
-            kind: FailureKind::TimedOut,
-            message: format!("{what} of {} passed", humantime::format_duration(timeout.unwrap_or_default())),
-            soft: node.soft_fail,
-            denial: None,
-        };
-        match (cause, outcome) {
-            (Some(Cause::OwnTimeout), _) => timed_out("its timeout", node.timeout),
-            (Some(_), outcome @ Outcome::Passed { .. }) => outcome,
-            (Some(Cause::RunTimeout), _) => timed_out("the run's timeout", self.graph.timeout()),
-            (Some(Cause::FailFast | Cause::Signal), _) => {
-                let message = self.stop_reason.as_ref().map(StopReason::to_string).unwrap_or_default();
-                Outcome::Cancelled { message }
-            }
-            (None, Outcome::Failed { kind, message, denial, .. }) => Outcome::Failed { kind, message, soft: node.soft_fail, denial },
-            (None, outcome) => outcome,
+    /// The attempt is over and the stage is not: what becomes of it is for another session.
+    fn suspend(&mut self, stage: StageIndex, attempt: u32) {
+        if !matches!(self.records[stage].state, State::Running(_)) {
+            debug_assert!(false, "stage {stage} is not running and cannot be suspended");
+            return;
         }
+        debug_assert_eq!(attempt, self.records[stage].attempt, "stage {stage} suspends the attempt that runs");
+        self.running -= 1;
+        if self.graph.node(stage).exclusive {
+            self.alone = false;
+        }
+        self.suspended = true;
+        self.put(stage, State::Suspended);
     }
 
     fn may_retry(&self, stage: StageIndex, kind: FailureKind) -> bool {
         let node = self.graph.node(stage);
-        self.records[stage].attempt <= node.retries.count && retry::is_tried_again(kind) && self.may_start(stage)
+        let record = &self.records[stage];
+        record.attempt - record.spent <= node.retries.count && retry::is_tried_again(kind) && self.may_start(stage)
     }
 
     /// Whether the run is still in a state in which this stage may start an attempt.
@@ -335,7 +355,7 @@ impl Schedule {
             return;
         }
         match result {
-            ConditionResult::True => self.enqueue(stage, None),
+            ConditionResult::True => self.admit(stage, now),
             ConditionResult::False => {
                 let text = self.graph.node(stage).condition.as_deref().unwrap_or_default().to_owned();
                 self.settle(stage, Outcome::Skipped { why: Blocked::When(text) }, now);
@@ -348,110 +368,57 @@ impl Schedule {
         }
     }
 
-    fn enqueue(&mut self, stage: StageIndex, last: Option<Box<Outcome>>) {
-        self.records[stage].state = State::Ready(last);
+    fn approval(&mut self, stage: StageIndex, result: ApprovalResult, now: Duration) {
+        if matches!(self.records[stage].state, State::Asking) {
+            self.records[stage].approval = Some(result);
+            self.admit(stage, now);
+        }
+    }
+
+    /// It would start now: asks for its approval, unless that has been given or none is needed.
+    fn admit(&mut self, stage: StageIndex, now: Duration) {
+        let node = self.graph.node(stage);
+        match &self.records[stage].approval {
+            _ if node.approval.is_none() => self.enqueue(stage, Before::Nothing),
+            Some(ApprovalResult::Approved) => self.enqueue(stage, Before::Nothing),
+            Some(ApprovalResult::Rejected(message)) => {
+                let (message, soft) = (message.clone(), node.soft_fail);
+                self.settle(stage, Outcome::Failed { kind: FailureKind::Rejected, message, soft, denial: None }, now);
+            }
+            None => {
+                self.put(stage, State::Asking);
+                self.actions.push(Action::AskApproval { stage });
+            }
+        }
+    }
+
+    fn enqueue(&mut self, stage: StageIndex, before: Before) {
+        self.put(stage, State::Ready(before));
         self.ready.push((self.graph.height(stage), Reverse(stage)));
     }
 
-    fn signal(&mut self, signal: Signal, now: Duration) {
-        if self.unsettled == 0 {
-            return;
-        }
-        self.signals += 1;
-        self.verdict = self.verdict.max(match signal {
-            Signal::Interrupt => Verdict::Interrupted,
-            Signal::Terminate => Verdict::Terminated,
-        });
-        if self.signals == 1 {
-            self.stop_run(StopReason::Signal(signal), Cause::Signal, now);
-        } else {
-            for stage in 0..self.graph.len() {
-                self.stop_stage(stage, Cause::Signal, true, now);
-            }
-        }
-    }
-
-    /// Settles what has not begun, and asks what runs to end. Looks at every stage, once or twice in a run.
-    fn stop_run(&mut self, reason: StopReason, cause: Cause, now: Duration) {
-        self.mode = self.mode.max(if cause == Cause::FailFast { Mode::FailFast } else { Mode::Stopping });
-        self.actions.push(Action::Stopping(reason.clone()));
-        self.stop_reason = Some(reason);
-        for stage in 0..self.graph.len() {
-            if self.may_start(stage) {
-                continue;
-            }
-            match &self.records[stage].state {
-                State::Waiting(_) | State::Deciding | State::Ready(None) => {
-                    self.settle(stage, Outcome::Blocked { why: Blocked::Stopping }, now);
-                }
-                // No further attempt: how the last one ended is how the stage ended.
-                State::Backoff(last) | State::Ready(Some(last)) => {
-                    let last = (**last).clone();
-                    self.settle(stage, last, now);
-                }
-                State::Running(_) => self.stop_stage(stage, cause, false, now),
-                State::Settled(_) => {}
-            }
-        }
-    }
-
-    fn stop_stage(&mut self, stage: StageIndex, cause: Cause, hard: bool, now: Duration) {
-        let record = &mut self.records[stage];
-        let attempt = record.attempt;
-        let State::Running(stopped) = &mut record.state else { return };
-        if hard || stopped.is_none() {
-            self.actions.push(Action::Stop { stage, attempt, hard });
-        }
-        if stopped.is_none() {
-            *stopped = Some(cause);
-            if !hard {
-                self.timers.push(Reverse((now.saturating_add(self.options.grace), Timer::Grace { stage, attempt })));
-            }
-        }
-    }
-
-    fn is_live(&self, timer: &Timer) -> bool {
-        match *timer {
-            Timer::RunTimeout => self.unsettled > 0 && self.mode != Mode::Stopping,
-            Timer::AttemptTimeout { stage, attempt } => {
-                self.records[stage].attempt == attempt && matches!(self.records[stage].state, State::Running(None))
-            }
-            Timer::Grace { stage, attempt } => {
-                self.records[stage].attempt == attempt && matches!(self.records[stage].state, State::Running(Some(_)))
-            }
-            Timer::Retry { stage, attempt } => {
-                self.records[stage].attempt == attempt && matches!(self.records[stage].state, State::Backoff(_))
-            }
-        }
-    }
-
-    /// Acts on every timer that is due.
-    fn fire(&mut self, now: Duration) {
-        while self.wake_at().is_some_and(|at| at <= now) {
-            let Some(Reverse((_, timer))) = self.timers.pop() else { return };
-            match timer {
-                Timer::RunTimeout => {
-                    self.verdict = self.verdict.max(Verdict::TimedOut);
-                    let timeout = self.graph.timeout().unwrap_or_default();
-                    self.stop_run(StopReason::TimedOut(timeout), Cause::RunTimeout, now);
-                }
-                Timer::AttemptTimeout { stage, .. } => self.stop_stage(stage, Cause::OwnTimeout, false, now),
-                Timer::Grace { stage, .. } => self.stop_stage(stage, Cause::Signal, true, now),
-                Timer::Retry { stage, .. } => {
-                    if let State::Backoff(last) = std::mem::replace(&mut self.records[stage].state, State::Deciding) {
-                        self.enqueue(stage, Some(last));
-                    }
-                }
-            }
-        }
+    /// Every change from one state to another goes through here, so that the counters are right.
+    fn put(&mut self, stage: StageIndex, state: State) -> State {
+        self.active += usize::from(state.is_active());
+        self.asking += usize::from(matches!(state, State::Asking));
+        let old = std::mem::replace(&mut self.records[stage].state, state);
+        self.active -= usize::from(old.is_active());
+        self.asking -= usize::from(matches!(old, State::Asking));
+        old
     }
 
     fn settle(&mut self, stage: StageIndex, outcome: Outcome, now: Duration) {
-        let record = &mut self.records[stage];
-        debug_assert!(!matches!(record.state, State::Settled(_)), "stage {stage} settles once");
-        let standing = standing(&outcome);
-        record.state = State::Settled(standing);
-        let took = if record.attempt == 0 { Duration::ZERO } else { now.saturating_sub(record.began) };
+        let Record { attempt, spent, began, took, .. } = self.records[stage];
+        let (attempt, took) =
+            if attempt == spent { (0, Duration::ZERO) } else { (attempt, took.saturating_add(now.saturating_sub(began.unwrap_or(now)))) };
+        self.stand(stage, &outcome);
+        self.actions.push(Action::Settle { stage, attempt, outcome, took });
+    }
+
+    /// What an outcome means to the verdict and to those that need the stage.
+    fn stand(&mut self, stage: StageIndex, outcome: &Outcome) {
+        let old = self.put(stage, State::Settled(standing(outcome)));
+        debug_assert!(!matches!(old, State::Settled(_)), "stage {stage} settles once");
         self.unsettled -= 1;
         if outcome.fails_run() {
             let denied = matches!(outcome, Outcome::Failed { kind: FailureKind::Denied, .. });
@@ -460,7 +427,6 @@ impl Schedule {
                 self.first_failure = Some(stage);
             }
         }
-        self.actions.push(Action::Settle { stage, attempt: self.records[stage].attempt, outcome, took });
         for edge in self.graph.dependents(stage) {
             let dependent = self.graph.dependent(edge);
             if let State::Waiting(needs) = &mut self.records[dependent].state {
@@ -474,7 +440,7 @@ impl Schedule {
 
     /// Decides every stage whose needs are settled, and those that become so by it.
     fn propagate(&mut self, now: Duration) {
-        loop {
+        while !self.suspended {
             // Those that needed the failed stage first: "blocked by lint" says more than "the run was stopping".
             while let Some(stage) = self.decidable.pop_front() {
                 self.decide(stage, now);
@@ -501,10 +467,10 @@ impl Schedule {
         match decision {
             Decision::Run if !self.may_start(stage) => self.settle(stage, Outcome::Blocked { why: Blocked::Stopping }, now),
             Decision::Run if node.condition.is_some() => {
-                self.records[stage].state = State::Deciding;
+                self.put(stage, State::Deciding);
                 self.actions.push(Action::Evaluate { stage });
             }
-            Decision::Run => self.enqueue(stage, None),
+            Decision::Run => self.admit(stage, now),
             Decision::Skip(reason) => {
                 let why = self.why(reason);
                 self.settle(stage, Outcome::Skipped { why }, now);
@@ -527,7 +493,7 @@ impl Schedule {
     /// Starts what is ready while there are jobs. An exclusive stage at the head waits until nothing runs, and holds up those
     /// behind it: passing it over could make it wait for ever.
     fn launch(&mut self, now: Duration) {
-        while self.running < self.options.jobs.get() && !self.alone {
+        while self.running < self.options.jobs.get() && !self.alone && !self.suspended {
             let Some(&(_, Reverse(stage))) = self.ready.peek() else { return };
             if !matches!(self.records[stage].state, State::Ready(_)) {
                 self.ready.pop();
@@ -540,14 +506,12 @@ impl Schedule {
             self.ready.pop();
             self.running += 1;
             self.alone = node.exclusive;
+            let cut = matches!(self.put(stage, State::Running(None)), State::Ready(Before::Cut));
             let record = &mut self.records[stage];
-            record.attempt += 1;
-            record.state = State::Running(None);
-            if record.attempt == 1 {
-                record.began = now;
-            }
+            record.attempt += u32::from(!cut);
+            record.began.get_or_insert(now);
             let attempt = record.attempt;
-            if let Some(timeout) = node.timeout {
+            if let Some(timeout) = self.graph.node(stage).timeout {
                 self.timers.push(Reverse((now.saturating_add(timeout), Timer::AttemptTimeout { stage, attempt })));
             }
             self.actions.push(Action::Start { stage, attempt });

@@ -9,11 +9,16 @@ use event::FailureKind;
 use pipeline::plan::{Backoff, Retries};
 
 /// Only what another attempt can change: verdicts, errors, crashes and time-outs. Refused settings, denials and limits would
-/// end the same way again.
+/// end the same way again, a replay diverges at the same place, and a person who said no is not asked twice.
 pub fn is_tried_again(kind: FailureKind) -> bool {
     match kind {
         FailureKind::Failed | FailureKind::Errored | FailureKind::TimedOut | FailureKind::Crashed => true,
-        FailureKind::Misconfigured | FailureKind::Denied | FailureKind::Limit | FailureKind::Host => false,
+        FailureKind::Misconfigured
+        | FailureKind::Denied
+        | FailureKind::Limit
+        | FailureKind::Host
+        | FailureKind::Rejected
+        | FailureKind::Diverged => false,
     }
 }
 
@@ -117,11 +122,11 @@ mod tests {
 
     #[test]
     fn verdicts_errors_crashes_and_time_outs_are_tried_again() {
-        use FailureKind::{Crashed, Denied, Errored, Failed, Host, Limit, Misconfigured, TimedOut};
+        use FailureKind::{Crashed, Denied, Diverged, Errored, Failed, Host, Limit, Misconfigured, Rejected, TimedOut};
         for kind in [Failed, Errored, Crashed, TimedOut] {
             assert!(is_tried_again(kind), "{kind:?}");
         }
-        for kind in [Misconfigured, Denied, Limit, Host] {
+        for kind in [Misconfigured, Denied, Limit, Host, Rejected, Diverged] {
             assert!(!is_tried_again(kind), "{kind:?}");
         }
     }

@@ -15,6 +15,12 @@ pub enum WorkspaceError {
     #[error("{} is not accessible ({doing}); its owner or its permissions keep this user out", path.display())]
     NoAccess { doing: &'static str, path: PathBuf },
 
+    #[error(
+        "the stage's copy of the workspace, {}, is gone, so it can't go on where it was; run it anew with `runner resume --failed`",
+        path.display()
+    )]
+    Gone { path: PathBuf },
+
     #[error("{}: {error} ({doing})", path.display())]
     Io { doing: &'static str, path: PathBuf, error: std::io::Error },
 

@@ -29,10 +29,10 @@ pub use artifact::{ArtifactLimits, Collect, Entry, MANIFEST_FORMAT, Manifest};
 pub use blob::{BlobStore, Digest};
 pub use copy::Copied;
 pub use error::WorkspaceError;
-pub use prepare::{Consumed, Mode, Request, StageWorkspace, prepare};
+pub use prepare::{Consumed, Mode, Request, StageWorkspace, prepare, taken_up};
 pub use remove::remove_tree;
 pub use restore::Restored;
-pub use state::{AttemptFolders, Run, STATE_FOLDER, State};
+pub use state::{AttemptFolders, Run, STATE_FOLDER, State, attempt_name};
 
 #[cfg(test)]
 mod tests;

@@ -62,6 +62,21 @@ impl StageWorkspace {
     }
 }
 
+/// The folder of an attempt that was cut off and goes on: as it was left. `private`: it had a copy of its own.
+///
+/// # Errors
+/// If the copy is gone.
+pub fn taken_up(checkout: &Path, folder: &Path, private: bool) -> Result<StageWorkspace> {
+    if !private {
+        return Ok(StageWorkspace { folder: checkout.canonicalize().at("opening the workspace", checkout)?, copied: None });
+    }
+    match folder.canonicalize() {
+        Ok(folder) => Ok(StageWorkspace { folder, copied: Some(Copied::default()) }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(WorkspaceError::Gone { path: folder.to_owned() }),
+        Err(error) => Err(error).at("opening the stage's copy", folder),
+    }
+}
+
 /// Makes the folder for one attempt of a stage.
 ///
 /// # Errors

@@ -10,7 +10,8 @@
 //!     work/<stage>.<attempt>/{workspace,scratch}      gone when the stage ends
 //! ```
 //!
-//! A run whose lock nobody holds is over: [`State::sweep`] removes its `work`.
+//! A run whose lock nobody holds is not being worked on. Its `work` is what an attempt that was cut off goes on in; [`State::sweep`] removes it
+//! when the run is old.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,6 +31,8 @@ pub const STATE_FOLDER: &str = ".runner";
 
 /// Temporary blobs older than this belong to nobody.
 const STALE: Duration = Duration::from_secs(24 * 3600);
+/// The folders of a run that was cut off are kept so long: it may be gone on with (`runner resume`).
+const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The runner's folder of one checkout.
 #[derive(Debug, Clone)]
@@ -75,6 +78,20 @@ impl State {
         self.root.join("runs").join(run)
     }
 
+    /// The ids of the runs, oldest first.
+    ///
+    /// # Errors
+    /// If they can't be listed.
+    pub fn runs(&self) -> Result<Vec<String>> {
+        folder_names(&self.root.join("runs"))
+    }
+
+    /// Whether a runner works on it.
+    pub fn is_running(&self, run: &str) -> bool {
+        let lock = std::fs::File::open(self.run_folder(run).join("lock"));
+        lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
+    }
+
     /// Begins a run, or takes one up again: its folder exists and is locked for as long as the [`Run`] lives.
     ///
     /// # Errors
@@ -100,8 +117,8 @@ impl State {
         Err(WorkspaceError::RunBusy { run: run.to_owned() })
     }
 
-    /// Removes the private copies and scratch folders of runs that nobody works on any more, and blobs that were never finished. Answers
-    /// the runs that left something behind.
+    /// Removes the private copies and scratch folders of runs that nobody works on any more, once they are so old that nobody will go on
+    /// with them either ([`ABANDONED`]), and blobs that were never finished. Answers the runs that left something behind.
     ///
     /// # Errors
     /// The first that could not be removed; the others are removed all the same.
@@ -110,7 +127,7 @@ impl State {
         let mut failed = None;
         for run in folder_names(&self.root.join("runs"))? {
             let work = self.run_folder(&run).join("work");
-            if !work.exists() {
+            if !older_than(&work, ABANDONED) {
                 continue;
             }
             let path = self.run_folder(&run).join("lock");
@@ -126,9 +143,7 @@ impl State {
         let unfinished = self.root.join("blobs").join("tmp");
         for name in folder_names(&unfinished)? {
             let path = unfinished.join(name);
-            let age =
-                std::fs::symlink_metadata(&path).and_then(|m| m.modified()).ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-            if age.is_some_and(|age| age > STALE) {
+            if older_than(&path, STALE) {
                 let _ = std::fs::remove_file(&path);
             }
         }
@@ -155,7 +170,7 @@ impl Run {
 
     /// Where an attempt of a stage keeps its things. Nothing is made.
     pub fn attempt(&self, stage: &str, attempt: u32) -> AttemptFolders {
-        let name = format!("{}.{attempt}", file_name(stage));
+        let name = attempt_name(stage, attempt);
         let work = self.folder.join("work").join(&name);
         AttemptFolders {
             workspace: work.join("workspace"),
@@ -185,6 +200,11 @@ pub struct AttemptFolders {
     pub log: PathBuf,
 }
 
+/// What the files of an attempt are called.
+pub fn attempt_name(stage: &str, attempt: u32) -> String {
+    format!("{}.{attempt}", file_name(stage))
+}
+
 /// A stage's id as a file name: what is not a letter, a digit, `-` or `_` becomes `-`, and a piece of its digest keeps different ids apart.
 fn file_name(stage: &str) -> String {
     let kept: String = stage.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' }).take(80).collect();
@@ -193,6 +213,12 @@ fn file_name(stage: &str) -> String {
     }
     let digest = blake3::hash(stage.as_bytes()).to_hex();
     format!("{}-{}", kept.trim_end_matches('-'), &digest[..8])
+}
+
+/// Whether it is there and was last changed so long ago.
+fn older_than(path: &Path, age: Duration) -> bool {
+    let changed = std::fs::symlink_metadata(path).and_then(|found| found.modified());
+    changed.ok().and_then(|at| SystemTime::now().duration_since(at).ok()).is_some_and(|since| since > age)
 }
 
 /// Makes a folder, and those that it is in, for this user alone.

@@ -26,6 +26,7 @@ pub struct Stage {
     pub when: Option<Spanned<String>>,
     pub run_on: RunOn,
     pub soft_fail: bool,
+    pub environment: Option<Spanned<String>>,
     pub timeout: Option<Duration>,
     pub retries: Retries,
     /// Names checked; values are scalars.
@@ -73,6 +74,7 @@ impl Stage {
             when: None,
             run_on: RunOn::Success,
             soft_fail: false,
+            environment: None,
             timeout: None,
             retries: Retries::default(),
             env: Vec::new(),
@@ -108,6 +110,7 @@ impl Stage {
             stage.run_on = word.value;
         }
         stage.soft_fail = reader.boolean("soft-fail").is_some_and(|flag| flag.value);
+        stage.environment = reader.string("environment").filter(|name| check_environment(name, reader.diagnostics));
         stage.timeout = positive_duration(&mut reader, "timeout");
         if let Some(node) = reader.take("retries") {
             stage.retries = tuning::retries(node, &name, reader.diagnostics);
@@ -148,6 +151,19 @@ fn check_uses(uses: &Spanned<String>, diagnostics: &mut Vec<Diagnostic>) -> bool
     let (code, message, hint) = problem;
     diagnostics.push(Diagnostic::error(code, uses.span.clone(), message).hint(hint));
     false
+}
+
+/// What a stage may do follows from its environment, so nothing from outside chooses it.
+fn check_environment(name: &Spanned<String>, diagnostics: &mut Vec<Diagnostic>) -> bool {
+    let fixed = !name.value.contains("${");
+    if !fixed {
+        let message = "`environment` is fixed text: no reference is replaced in it";
+        diagnostics.push(
+            Diagnostic::error("reference-here", name.span.clone(), message)
+                .hint("write an environment's name, and a stage for each environment"),
+        );
+    }
+    fixed
 }
 
 fn env(reader: &mut TableReader<'_>) -> Vec<(Key, Node)> {

@@ -71,6 +71,7 @@ pub(super) fn limits(node: &Node, stage: &str, diagnostics: &mut Vec<Diagnostic>
     size("component", 1 << 10, &mut limits.component);
     size("outputs", 0, &mut limits.outputs);
     size("disk", 0, &mut limits.disk);
+    size("record", 0, &mut limits.record);
     let mut count = |key: &'static str, smallest: i64, limit: &mut u32| {
         if let Some(found) = reader.integer(key, smallest..=i64::from(u32::MAX)) {
             *limit = u32::try_from(found.value).unwrap_or(u32::MAX);

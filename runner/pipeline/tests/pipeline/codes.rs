@@ -6,6 +6,7 @@ use std::path::Path;
 
 use pipeline::diagnostic::{Severity, render};
 use pipeline::manifest::Manifest;
+use pipeline::plan::Limits;
 use pipeline::reference::CODES;
 use pipeline::{model, raw};
 
@@ -65,7 +66,14 @@ fn fixtures() -> Vec<(&'static str, String)> {
         ("newer-format", "format = 2\nname = 3\n[stage.s]\nuses = \"test\"\nunknown = true\nbroken = [\n".into()),
         ("no-stages", "format = 1\nname = \"p\"\n".into()),
         ("not-needed", two("", "with.tags = [\"${stage.build.outputs.v}\"]")),
-        ("out-of-range", stage("retries = 1000\ntimeout = \"0s\"")),
+        (
+            "not-yet",
+            top("[environment.production]\napproval = true\nvars = { HOST = \"a\" }\nbranches = [\"main\"]\nsecrets = [\"token\"]\nbranch = \"main\""),
+        ),
+        (
+            "out-of-range",
+            format!("{}[environment.production]\napproval = {{ count = 21, timeout = \"0s\" }}\n", stage("retries = 1000\ntimeout = \"0s\"\nenvironment = \"production\"")),
+        ),
         ("outside-program", stage("with.suites = [{ run = [\"${git.branch}\", \"test\"] }]")),
         ("outside-script", stage("with.script = \"echo ${git.branch}\"\nwith.suites = [{ run = [\"sh\", \"-c\", \"echo ${git.branch}\"] }]")),
         ("outside-value", stage("grants.http = [{ url = \"https://${git.branch}.example/x\" }, { url = \"https://a.example/v-${git.short}\" }]")),
@@ -78,16 +86,20 @@ fn fixtures() -> Vec<(&'static str, String)> {
         ("too-deep", deep),
         ("too-many-needs", needs),
         ("unknown-artifact", two("grants.files = [{ path = \".\", access = \"write\" }]\nartifacts.dist.paths = [\"dist\"]", "grants.files = [{ path = \".\" }]\nconsumes = [\"build.dits\"]")),
+        (
+            "unknown-environment",
+            format!("{}[environment.production]\n", two("environment = \"prodution\"", "environment = \"${git.branch}\"")),
+        ),
         ("unknown-grant", stage("grants.htpt = []")),
         ("unknown-import", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"strange\"\n".into()),
         ("unknown-capability", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"strange\"\n".into()),
-        ("unknown-key", format!("{}extends = [\"node\"]\nenvironment = \"production\"\nneed = []\n[on]\npush = {{}}\n[cache.x]\n[service.y]\n[template.z]\n", stage(""))),
+        ("unknown-key", format!("{}extends = [\"node\"]\nneed = []\n[on]\npush = {{}}\n[cache.x]\n[service.y]\n[template.z]\n", stage(""))),
         ("unknown-plugin", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"lnit\"\n".into()),
         ("unknown-reference", stage("with.tags = [\"${input.versoin}\", \"${matrix.app}\"]")),
         ("unknown-setting", stage("with.suite = []\nwith.suites = [{ run = [\"a\"], formt = \"node\" }]")),
         ("unknown-stage", two("", "needs = [\"biuld\"]\nneeds-any = [\"deploy\"]")),
         ("unknown-word", stage("run-on = \"failed\"")),
-        ("unused", top("[input.x]\ntype = \"boolean\"\ndefault = true\n[secret.token]\nfrom = \"env:TOKEN\"")),
+        ("unused", top("[input.x]\ntype = \"boolean\"\ndefault = true\n[secret.token]\nfrom = \"env:TOKEN\"\n[environment.staging]")),
         ("when-name", stage("when = 'branch == \"main\" || input.x || git.brunch == \"\" || sise(git.sha) > 3'")),
         ("when-result", stage("when = 'git.branch'")),
         ("when-size", stage(&long_when)),
@@ -293,11 +305,14 @@ fn settings_with_alternatives() {
 
 #[test]
 fn the_model_stands_without_plugins() {
-    let text = stage("retries = { count = 2, backoff = \"linear\", delay = \"90s\" }\nlimits = { memory = \"64MiB\", handles = 32 }");
+    let text = stage(
+        "retries = { count = 2, backoff = \"linear\", delay = \"90s\" }\nlimits = { memory = \"64MiB\", handles = 32, record = \"1GiB\" }",
+    );
     let (root, mut diagnostics) = raw::read(&text).unwrap();
     let pipeline = model::Pipeline::read(&root, &mut diagnostics);
     assert!(diagnostics.is_empty());
     let stage = &pipeline.stages[0];
     assert_eq!((stage.retries.count, stage.retries.max_delay.as_secs()), (2, 90));
-    assert_eq!((stage.limits.memory, stage.limits.handles), (64 << 20, 32));
+    assert_eq!((stage.limits.memory, stage.limits.handles, stage.limits.record), (64 << 20, 32, 1 << 30));
+    assert_eq!(stage.limits.disk, Limits::default().disk);
 }

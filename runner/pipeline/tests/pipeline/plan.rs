@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pipeline::diagnostic::Severity;
-use pipeline::plan::{Backoff, RunOn, WorkspaceMode};
+use pipeline::plan::{Approval, Backoff, RunOn, WorkspaceMode};
 
 use crate::fakes::{codes, good, plan, shown, stage};
 
@@ -185,4 +185,32 @@ fn circles_are_told_one_by_one() {
     let consumed = "format = 1\nname = \"p\"\n[stage.a]\nuses = \"test\"\nconsumes = [\"b.x\"]\ngrants.files = [{ path = \".\" }]\n[stage.b]\nuses = \"test\"\n\
                     needs = [\"a\"]\nartifacts.x.paths = [\"x\"]\ngrants.files = [{ path = \".\", access = \"write\" }]\n";
     assert_eq!(codes(consumed), ["cycle"]);
+}
+
+#[test]
+fn a_stage_asks_for_the_approval_of_its_environment() {
+    let of = |approval: &str| {
+        let text = format!(
+            "{}[environment.production]\n{approval}\n",
+            stage("environment = \"production\"\nmatrix.region = [\"eu\", \"us\"]\nwith.tags = [\"${matrix.region}\"]")
+        );
+        let plan = good(&text);
+        assert!(plan.stages.iter().all(|stage| stage.environment.as_deref() == Some("production")), "every instance of the matrix");
+        assert_eq!(plan.stages[0].approval, plan.stages[1].approval);
+        plan.stages[0].approval
+    };
+    let four = Some(Duration::from_secs(4 * 3600));
+    assert_eq!(of(""), None);
+    assert_eq!(of("approval = false"), None);
+    assert_eq!(of("approval = true"), Some(Approval { count: 1, timeout: None }));
+    assert_eq!(of("approval = {}"), Some(Approval { count: 1, timeout: None }));
+    assert_eq!(of("approval = { count = 2, timeout = \"4h\" }"), Some(Approval { count: 2, timeout: four }));
+    assert_eq!(of("approval.timeout = \"4h\""), Some(Approval { count: 1, timeout: four }));
+    let without = good(&stage(""));
+    assert_eq!((&without.stages[0].environment, without.stages[0].approval), (&None, None));
+    for wrong in ["approval = 2", "approval = \"yes\"", "approval = { count = \"2\" }", "approval = { timeout = 4 }"] {
+        assert_eq!(codes(&format!("{}[environment.e]\n{wrong}\n", stage("environment = \"e\""))), ["wrong-type"], "{wrong}");
+    }
+    assert_eq!(codes(&format!("{}[environment.e]\napproval = {{ cuont = 2 }}\n", stage("environment = \"e\""))), ["unknown-key"]);
+    assert_eq!(codes(&stage("environment = \"production\"")), ["unknown-environment"]);
 }

@@ -17,6 +17,24 @@ fn one_event_a_line_with_the_schema_first_and_every_event_readable_again() {
 }
 
 #[test]
+fn what_waits_and_what_is_resumed_is_readable_again() {
+    for events in [script::waiting(), script::resumed()] {
+        let buffer = Buffer::default();
+        play(&Json::new(buffer.clone()), &events);
+        let text = buffer.text();
+        let read: Vec<Event> = text.lines().skip(1).map(|line| serde_json::from_str(line).unwrap()).collect();
+        let again = Buffer::default();
+        play(&Json::new(again.clone()), &read);
+        assert_eq!(again.text(), text);
+    }
+    let buffer = Buffer::default();
+    play(&Json::new(buffer.clone()), &script::resumed());
+    for wanted in [r#""event":"run-resumed""#, r#""session":2"#, r#""event":"stage-suspended""#, r#""verdict":"waiting""#] {
+        assert!(buffer.text().contains(wanted), "{wanted}");
+    }
+}
+
+#[test]
 fn a_reader_is_never_behind() {
     let buffer = Buffer::default();
     let json = Json::new(buffer.clone());

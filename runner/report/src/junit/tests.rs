@@ -146,6 +146,18 @@ fn what_an_attempt_reported_is_superseded_by_the_next() {
 }
 
 #[test]
+fn what_waits_for_a_person_is_told_apart_from_what_broke_off() {
+    let xml = report(&script::waiting());
+    validate(&xml);
+    assert!(xml.contains(r#"<testsuites name="shop" time="5.000" tests="5" failures="1" errors="0">"#), "{xml}");
+    assert!(xml.contains(r#"<skipped message="waiting for approval: production"/>"#), "{xml}");
+    assert!(xml.contains(r#"<skipped message="the run waits, and this stage is still to run"/>"#), "{xml}");
+    let xml = report(&script::resumed());
+    validate(&xml);
+    insta::assert_snapshot!("resumed", xml);
+}
+
+#[test]
 fn a_folder_that_cannot_be_made_does_not_stop_the_run() {
     let file = tempfile::NamedTempFile::new().unwrap();
     play(&Junit::new(file.path().join("below/a/file.xml")), &script::whole());

@@ -21,6 +21,29 @@ fn verbose_has_every_line_and_quiet_only_failures() {
 }
 
 #[test]
+fn a_run_that_waits_for_people_and_the_session_that_follows() {
+    let narrow = Options { width: Some(80), ..Options::default() };
+    insta::assert_snapshot!("waiting", plain(&script::waiting(), narrow));
+    insta::assert_snapshot!("resumed", plain(&script::resumed(), narrow));
+}
+
+#[test]
+fn how_to_go_on_depends_on_how_the_run_ended() {
+    let end = |verdict| {
+        let events = [script::started(&["a"]), script::at(1.0, Kind::RunFinished { verdict, nanos: script::SECOND })];
+        plain(&events, Options::default()).lines().last().unwrap().to_owned()
+    };
+    use event::Verdict::{Denied, Failed, Interrupted, Passed, Terminated, TimedOut};
+    assert_eq!(end(Passed), "PASSED  shop in 1.0s");
+    for verdict in [Failed, Denied, TimedOut] {
+        assert_eq!(end(verdict), "go on      runner resume 0197-cafe --failed or runner show 0197-cafe");
+    }
+    for verdict in [Interrupted, Terminated] {
+        assert_eq!(end(verdict), "go on      runner resume 0197-cafe or runner show 0197-cafe");
+    }
+}
+
+#[test]
 fn a_quiet_run_that_passes_is_one_line() {
     let events = [
         script::started(&["a"]),

@@ -43,6 +43,18 @@ fn colour_ascii_quiet_and_verbose() {
 }
 
 #[test]
+fn a_run_that_waits_for_people_and_the_session_that_follows() {
+    let waiting = script::waiting();
+    let (end, before) = waiting.split_last().unwrap();
+    insta::assert_snapshot!("asks_80", screen(before, options(80), 5));
+    insta::assert_snapshot!("waiting_80", screen(&waiting, options(80), 5));
+    insta::assert_snapshot!("resumed_80", screen(&script::resumed(), options(80), 3603));
+    assert!(matches!(end.kind, Kind::RunFinished { .. }));
+    let quiet = Options { verbosity: Verbosity::Quiet, ..options(80) };
+    insta::assert_snapshot!("waiting_quiet_80", screen(&waiting, quiet, 5));
+}
+
+#[test]
 fn a_message_of_several_lines_keeps_them() {
     let message = "`tags` must be a list\n --> pipeline.toml:12:8\n  |\n12| tags = 3\n  |        ^ a number\n";
     let events =
@@ -161,7 +173,9 @@ fn the_sink_draws_by_itself_and_leaves_the_summary_alone_on_the_screen() {
         emulator.text()
     };
     assert!(!shown.contains("1/9 stages"), "the frame is gone: {shown}");
-    assert!(shown.trim_end().ends_with("DENIED  shop in 57.2s: lint, test (app=backend), notify"), "{shown}");
+    let last = "DENIED  shop in 57.2s: lint, test (app=backend), notify\n\
+                go on      runner resume 0197-cafe --failed or runner show 0197-cafe";
+    assert!(shown.trim_end().ends_with(last), "{shown}");
     let before = buffer.text().len();
     drop(terminal);
     let after = buffer.text();

@@ -1,8 +1,13 @@
 //! The machine's rules as tables of "this happened, so do that", with an invented clock.
 
+use std::num::NonZeroUsize;
+
 use super::*;
 use crate::graph::Node;
-use crate::{Backoff, Retries};
+use crate::{Backoff, Retries, Signal};
+
+mod resume;
+mod waiting;
 
 /// A run whose actions read as one line of text.
 struct Run(Schedule);
@@ -48,6 +53,22 @@ impl Run {
         self.send(Input::Condition { stage, result }, seconds)
     }
 
+    fn approve(&mut self, name: &str, seconds: f64) -> String {
+        let stage = self.stage(name);
+        self.send(Input::Approval { stage, result: ApprovalResult::Approved }, seconds)
+    }
+
+    fn reject(&mut self, name: &str, seconds: f64) -> String {
+        let stage = self.stage(name);
+        self.send(Input::Approval { stage, result: ApprovalResult::Rejected("ana said no".to_owned()) }, seconds)
+    }
+
+    fn suspend(&mut self, name: &str, seconds: f64) -> String {
+        let stage = self.stage(name);
+        let attempt = self.0.records[stage].attempt;
+        self.send(Input::Suspended { stage, attempt }, seconds)
+    }
+
     fn tick(&mut self, seconds: f64) -> String {
         self.send(Input::Tick, seconds)
     }
@@ -60,6 +81,7 @@ impl Run {
         let name = |stage: &StageIndex| self.0.graph().node(*stage).name.to_string();
         match action {
             Action::Evaluate { stage } => format!("evaluate {}", name(stage)),
+            Action::AskApproval { stage } => format!("ask {}", name(stage)),
             Action::Start { stage, attempt } => format!("start {}#{attempt}", name(stage)),
             Action::Stop { stage, attempt, hard } => {
                 format!("{} {}#{attempt}", if *hard { "kill" } else { "stop" }, name(stage))
@@ -236,7 +258,7 @@ fn a_retry_waits_its_delay_without_holding_a_job() {
 
 #[test]
 fn denials_limits_and_refused_settings_are_not_tried_again() {
-    for kind in [FailureKind::Denied, FailureKind::Limit, FailureKind::Misconfigured, FailureKind::Host] {
+    for kind in [FailureKind::Denied, FailureKind::Limit, FailureKind::Misconfigured, FailureKind::Host, FailureKind::Diverged] {
         let mut run = Run::new(vec![Node { retries: fixed(3, 1), ..node("a", &[]) }], 1);
         run.start();
         let verdict = if kind == FailureKind::Denied { "Denied" } else { "Failed" };

@@ -1,0 +1,58 @@
+//! `approve` and `reject`: a person's word about a stage that waits for it. The run's own process sees it, if one waits; otherwise `resume`
+//! goes on from it.
+
+use std::io::Write;
+
+use event::{Kind, StageRef};
+use journal::{Approval, Reader};
+
+use crate::args::{Approve, Global};
+use crate::error::{CliError, Ending};
+use crate::style::Style;
+use crate::{load, now, runs};
+
+pub fn run(args: &Approve, approved: bool, global: &Global, out: &mut dyn Write) -> Result<Ending, CliError> {
+    let state = runs::state()?;
+    let run = runs::find(&state, Some(&args.run), runs::Wanted::Any)?;
+    let folder = state.run_folder(&run);
+    let waiting = waiting(&folder)?;
+    let Some(stage) = waiting.iter().find(|stage| stage.as_str() == args.stage) else {
+        let hint = match waiting.as_slice() {
+            [] => format!("nothing waits in this run; see `runner show {run}`"),
+            some => format!("waiting: {}", some.iter().map(StageRef::as_str).collect::<Vec<_>>().join(", ")),
+        };
+        return Err(CliError::usage(format!("stage `{}` of run {run} does not wait for approval", args.stage), hint));
+    };
+    let by = match &args.by {
+        Some(by) if by.trim().is_empty() => return Err(CliError::usage("`--as` is empty", "say in whose name")),
+        Some(by) => by.trim().to_owned(),
+        None => login_name(),
+    };
+    let approval = Approval { stage: stage.clone(), approved, by: by.clone(), note: args.note.clone(), at: now() };
+    journal::approve(&folder, &approval).map_err(anyhow::Error::from)?;
+    let style = Style::new(load::color(global, &std::io::stdout()));
+    let word = if approved { style.good("approved") } else { style.bad("rejected") };
+    let next = if state.is_running(&run) { String::new() } else { format!("; go on with `runner resume {run}`") };
+    writeln!(out, "{word}: `{stage}` of run {run}, by {by}{next}").map_err(anyhow::Error::from)?;
+    Ok(Ending::Ok)
+}
+
+/// The stages that wait for approval.
+fn waiting(folder: &std::path::Path) -> Result<Vec<StageRef>, CliError> {
+    let reader = Reader::open(folder).map_err(anyhow::Error::from)?;
+    let mut waiting: Vec<StageRef> = Vec::new();
+    for event in reader.events().map_err(anyhow::Error::from)? {
+        match event.kind {
+            Kind::ApprovalWaiting { stage, .. } if !waiting.contains(&stage) => waiting.push(stage),
+            Kind::StageStarted { stage, .. } | Kind::StageFinished { stage, .. } => waiting.retain(|known| *known != stage),
+            _ => {}
+        }
+    }
+    Ok(waiting)
+}
+
+/// As the system calls the user; its number if it has no name.
+fn login_name() -> String {
+    let name = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    name.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
+}

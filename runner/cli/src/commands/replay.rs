@@ -1,0 +1,246 @@
+//! `replay`: runs a stage's component again on what is recorded of it. No network, no cluster, no workspace: where the record ends, it ends.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use capability::{Clock, Mode, StageLog};
+use event::{Artifact, EventSink, FailureKind, Kind, Outcome, StageRef};
+use host::{Attempt, Finished, Host, PluginFile, PluginFiles, Stop, Track};
+use journal::{AttemptRecord, Begin, End, Reader};
+use tokio::sync::watch;
+
+use crate::args::{Format, Global, Replay};
+use crate::commands::doctor;
+use crate::context::Context;
+use crate::error::{CliError, Ending};
+use crate::style::Style;
+use crate::{load, running, runs};
+
+/// An attempt as it is recorded.
+struct Recorded {
+    begin: Begin,
+    end: Option<End>,
+    record: Arc<AttemptRecord>,
+    /// As the run's schedule judged it: a component that was stopped does not know why.
+    outcome: Option<Outcome>,
+}
+
+pub fn run(args: &Replay, global: &Global) -> Result<Ending, CliError> {
+    let state = runs::state()?;
+    let run = runs::find(&state, Some(&args.run), runs::Wanted::Any)?;
+    let folder = state.run_folder(&run);
+    let reader = Reader::open(&folder).map_err(anyhow::Error::from)?;
+    let recorded = recorded(&reader, args, &run)?;
+    let root = runs::root(&state);
+    let plugin = match &args.against {
+        Some(path) => against(path)?,
+        None => same_plugin(&recorded.begin, &root, state.path())?,
+    };
+    if args.against.is_none() && reader.header().engine != host::CONFIGURATION {
+        let message = format!("run {run} was made with the engine {}, this runner has {}", reader.header().engine, host::CONFIGURATION);
+        return Err(CliError::usage(message, "replay it with the runner that made it"));
+    }
+    let name = workspace::attempt_name(recorded.begin.stage.as_str(), recorded.begin.attempt);
+    let log = folder.join("logs").join(name + ".log");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(running::processors())
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?;
+    let seed = reader.header().seed;
+    let (finished, missing, took) = runtime.block_on(replay(args, global, &run, seed, &recorded, &plugin, &log))?;
+    runtime.shutdown_background();
+    let result = Verdict::of(&recorded, &finished, missing);
+    say(&result, &recorded, took, args, global)?;
+    Ok(if result.same() { Ending::Ok } else { Ending::Failed })
+}
+
+fn recorded(reader: &Reader, args: &Replay, run: &str) -> Result<Recorded, CliError> {
+    let stage = StageRef::new(&args.stage);
+    let attempts = reader.attempts().map_err(anyhow::Error::from)?;
+    let of_stage: Vec<u32> = attempts.iter().filter(|a| a.begin.stage == stage).map(|a| a.begin.attempt).collect();
+    let Some(last) = of_stage.last() else {
+        let mut stages: Vec<&str> = attempts.iter().map(|a| a.begin.stage.as_str()).collect();
+        stages.dedup();
+        let hint = format!("stages that ran: {}", stages.join(", "));
+        return Err(CliError::usage(format!("stage `{stage}` of run {run} did not run"), hint));
+    };
+    let attempt = args.attempt.unwrap_or(*last);
+    let found = reader.record(&stage, attempt).map_err(anyhow::Error::from)?;
+    let Some((begin, end, record)) = found else {
+        let hint = format!("attempts: {}", of_stage.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
+        return Err(CliError::usage(format!("stage `{stage}` of run {run} has no attempt {attempt}"), hint));
+    };
+    let mut outcome = None;
+    for event in reader.events().map_err(anyhow::Error::from)? {
+        match event.kind {
+            Kind::StageFinished { stage: of, attempt: n, outcome: judged, .. } | Kind::StageRetrying { stage: of, attempt: n, outcome: judged, .. }
+                if of == stage && n == attempt =>
+            {
+                outcome = Some(judged);
+            }
+            _ => {}
+        }
+    }
+    Ok(Recorded { begin, end, record, outcome })
+}
+
+/// The very component that ran: bundled, by its path, or as it was imported.
+fn same_plugin(begin: &Begin, root: &Path, state: &Path) -> Result<Arc<PluginFile>, CliError> {
+    let fits = |plugin: &Arc<PluginFile>| plugin.info.digest == begin.plugin;
+    let files = PluginFiles::new(bundled::PLUGINS.iter().copied(), root);
+    if let Some(plugin) = files.get(&begin.uses).ok().filter(fits) {
+        return Ok(plugin);
+    }
+    let imported = state.join("plugins").join(format!("{}.wasm", begin.plugin));
+    if let Some(plugin) = against(&imported).ok().filter(fits) {
+        return Ok(plugin);
+    }
+    let message = format!("the plugin `{}` with the digest {:.16} is not here", begin.uses, begin.plugin);
+    let hint = "bring it back, or run another build on the record with `--against PLUGIN.wasm`";
+    Err(CliError::usage(message, hint))
+}
+
+fn against(path: &Path) -> Result<Arc<PluginFile>, CliError> {
+    let path = path.canonicalize().map_err(|e| CliError::usage(format!("{}: {e}", path.display()), "name a component file"))?;
+    let files = PluginFiles::new([], Path::new("/"));
+    let name = path.to_string_lossy();
+    files.get(&name).map_err(|error| CliError::usage(error.message, error.hint.unwrap_or_default()))
+}
+
+async fn replay(
+    args: &Replay,
+    global: &Global,
+    run: &str,
+    seed: [u8; 32],
+    recorded: &Recorded,
+    plugin: &Arc<PluginFile>,
+    log: &Path,
+) -> Result<(Finished, u64, std::time::Duration), CliError> {
+    let sink: Arc<dyn EventSink> = Arc::from(running::screen(&Global { verbose: true, ..global.clone() }));
+    let begin = &recorded.begin;
+    let context = Context::parse(&begin.context).map_err(anyhow::Error::from)?;
+    let stage_log = StageLog::replayed(log, args.log.as_deref(), begin.stage.clone(), sink.clone())
+        .map_err(|error| anyhow::anyhow!("the log {}: {error}", log.display()))?;
+    let stage_log = Arc::new(stage_log);
+    let (setting, given) = context.offline(run, begin, stage_log.clone());
+    let cut_off = recorded.end.as_ref().is_none_or(|end| end.cut_off);
+    let track = Track {
+        ledger: recorded.record.clone(),
+        clock: Clock::since(begin.epoch),
+        mode: Mode::Offline,
+        ends_after: cut_off.then(|| recorded.record.len()),
+    };
+    let host = host::Options {
+        code: doctor::cache_folder()?.join("compiled"),
+        exe: load::exe(),
+        registry: load::registry(false),
+        sink,
+        seed,
+        at_once: 1,
+    };
+    let host = Host::new(host).map_err(anyhow::Error::from)?;
+    let (_stop, stopped) = watch::channel(Stop::No);
+    let began = Instant::now();
+    let finished = host.run(Attempt { plugin, given, setting: Arc::new(setting), track, stop: stopped }).await;
+    stage_log.flush(None);
+    let missing = match stage_log.closed() {
+        Some(closed) if finished.outcome.passed() => return Ok((Finished::failed(FailureKind::Diverged, closed.to_string()), 0, began.elapsed())),
+        _ => stage_log.missing(),
+    };
+    Ok((finished, missing, began.elapsed()))
+}
+
+/// What the replay came to.
+enum Verdict {
+    /// The same log, outputs and outcome.
+    Same,
+    /// The attempt was cut off; so far as it is recorded it did the same.
+    SameSoFar,
+    Differs(String),
+}
+
+impl Verdict {
+    fn of(recorded: &Recorded, finished: &Finished, missing: u64) -> Verdict {
+        let Some(end) = recorded.end.as_ref().filter(|end| !end.cut_off) else {
+            return match &finished.outcome {
+                Outcome::Cancelled { .. } => Verdict::SameSoFar,
+                Outcome::Failed { kind: FailureKind::Diverged, message, .. } => Verdict::Differs(message.clone()),
+                other => Verdict::Differs(format!("it was cut off then, and came to an end now: {}", shown(other))),
+            };
+        };
+        match &finished.outcome {
+            Outcome::Failed { kind: FailureKind::Diverged, message, .. } => Verdict::Differs(message.clone()),
+            Outcome::Cancelled { .. } => Verdict::Differs("it asks for more than is recorded of it".to_owned()),
+            outcome if !alike(outcome, &end.outcome) => {
+                Verdict::Differs(format!("its outcome was {}, now {}", shown(&end.outcome), shown(outcome)))
+            }
+            _ if finished.outputs != end.outputs => {
+                Verdict::Differs(format!("its outputs were {:?}, now {:?}", end.outputs, finished.outputs))
+            }
+            _ if missing > 0 => Verdict::Differs(format!("it printed {missing} bytes less than it did")),
+            _ => Verdict::Same,
+        }
+    }
+
+    fn same(&self) -> bool {
+        !matches!(self, Verdict::Differs(_))
+    }
+}
+
+/// Whether two outcomes are one. A missing artifact fails a stage after its component has passed: that is not the component's.
+fn alike(now: &Outcome, then: &Outcome) -> bool {
+    match (now, then) {
+        (Outcome::Failed { kind, message, denial, .. }, Outcome::Failed { kind: k, message: m, denial: d, .. }) => {
+            (kind, message, denial) == (k, m, d)
+        }
+        (now, then) => now == then,
+    }
+}
+
+fn shown(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Passed { summary } if summary.is_empty() => "passed".to_owned(),
+        Outcome::Passed { summary } => format!("passed ({summary})"),
+        Outcome::Failed { message, .. } => format!("failed ({message})"),
+        Outcome::Cancelled { message } => format!("cancelled ({message})"),
+        Outcome::Skipped { .. } => "skipped".to_owned(),
+        Outcome::Blocked { .. } => "blocked".to_owned(),
+    }
+}
+
+#[allow(clippy::print_stdout)] // the command's own last line, after the log
+fn say(verdict: &Verdict, recorded: &Recorded, took: std::time::Duration, args: &Replay, global: &Global) -> Result<(), CliError> {
+    let style = Style::new(load::color(global, &std::io::stdout()));
+    let (begin, records) = (&recorded.begin, recorded.record.len());
+    let judged = recorded.outcome.as_ref().or(recorded.end.as_ref().map(|end| &end.outcome));
+    let outcome = judged.map_or_else(|| "cut off".to_owned(), shown);
+    let artifacts: &[Artifact] = recorded.end.as_ref().map_or(&[], |end| &end.artifacts);
+    if global.format == Format::Json {
+        let (same, detail) = match verdict {
+            Verdict::Same => ("same", None),
+            Verdict::SameSoFar => ("same-so-far", None),
+            Verdict::Differs(detail) => ("differs", Some(detail)),
+        };
+        let line = serde_json::json!({
+            "event": "replayed", "stage": begin.stage, "attempt": begin.attempt, "records": records, "nanos": took.as_nanos() as u64,
+            "result": same, "detail": detail, "outcome": outcome, "against": args.against,
+        });
+        println!("{line}");
+        return Ok(());
+    }
+    let ms = took.as_secs_f64() * 1e3;
+    let what = format!("{} attempt {}: {records} recorded effects in {ms:.1} ms", begin.stage, begin.attempt);
+    match verdict {
+        Verdict::Same => {
+            println!("{} {what}; same log, outputs and outcome: {outcome}", style.good("REPLAYED"));
+            if !artifacts.is_empty() {
+                println!("  its {} artifacts are files and were not made again", artifacts.len());
+            }
+        }
+        Verdict::SameSoFar => println!("{} {what}; the same up to where it was cut off: {outcome}", style.good("REPLAYED")),
+        Verdict::Differs(detail) => println!("{} {what}\n  {detail}", style.bad("DIFFERS")),
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! What earlier sessions of a run left: read from its journal, for the schedule and for the stages that refer to others.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use event::{Artifact, Event, Kind, Outcome, StageRef};
+use journal::{AttemptRow, Begin, Header};
+use pipeline::plan::{Plan, StageIndex};
+use schedule::{Graph, Options, PastError, Schedule, Was};
+
+use crate::attempt::Left;
+use crate::results::{Results, Settled};
+
+/// Where a run goes on.
+pub struct Past {
+    pub schedule: Schedule,
+    pub results: Results,
+    /// What attempts left that are over and were not judged.
+    pub left: Vec<Option<Left>>,
+}
+
+/// A stage as the record has it.
+#[derive(Default)]
+struct Known {
+    was: Was,
+    settled: Option<Settled>,
+    /// Its last attempt, and when its first one since the last reset began.
+    attempt: u32,
+    spent: u32,
+    began: Option<u64>,
+    took: Duration,
+    log: String,
+    /// Its own events, for the reports of a resumed run.
+    events: Vec<Event>,
+}
+
+/// The record of a run, stage by stage.
+pub struct Recorded {
+    stages: Vec<Known>,
+    /// Attempts that were begun and not ended.
+    pub begun: HashMap<(StageRef, u32), Begin>,
+    already: Duration,
+}
+
+impl Past {
+    /// A new run's.
+    pub fn none(plan: &Plan, options: Options) -> Self {
+        let stages = plan.stages.len();
+        let left = (0..stages).map(|_| None).collect();
+        Past { schedule: Schedule::new(Graph::of(plan), options), results: Results::new(stages), left }
+    }
+
+    /// How many stages are settled.
+    pub fn settled(&self) -> usize {
+        self.left.len() - self.schedule.unsettled()
+    }
+}
+
+impl Recorded {
+    /// Reads what became of each stage. Events come in the order in which they happened: the last word counts.
+    pub fn read(plan: &Plan, events: Vec<Event>, attempts: Vec<AttemptRow>) -> Recorded {
+        let index: HashMap<&str, StageIndex> = plan.stages.iter().enumerate().map(|(i, stage)| (stage.id.as_str(), i)).collect();
+        let mut stages: Vec<Known> = plan.stages.iter().map(|_| Known::default()).collect();
+        let (mut already, mut since, mut last) = (0u64, None, 0u64);
+        for event in events {
+            let at = event.at;
+            if matches!(event.kind, Kind::RunStarted { .. } | Kind::RunResumed { .. }) {
+                already += since.map_or(0, |since| last - since);
+                since = Some(at);
+            }
+            last = at.max(last);
+            if let Some(known) = stage_of(&event.kind).and_then(|stage| index.get(stage.as_str())).map(|i| &mut stages[*i]) {
+                known.take(event);
+            }
+        }
+        already += since.map_or(0, |since| last - since);
+        let mut begun = HashMap::new();
+        for AttemptRow { begin, end, .. } in attempts {
+            let Some(known) = index.get(begin.stage.as_str()).map(|i| &mut stages[*i]) else { continue };
+            match end {
+                None => drop(begun.insert((begin.stage.clone(), begin.attempt), begin)),
+                Some(end) if known.was == (Was::Cut { attempt: begin.attempt }) => {
+                    known.was = Was::Ended { attempt: begin.attempt, outcome: end.outcome.clone() };
+                    known.settled = Some(Settled { outcome: end.outcome, outputs: end.outputs, artifacts: end.artifacts });
+                }
+                Some(_) => {}
+            }
+        }
+        Recorded { stages, begun, already: Duration::from_nanos(already) }
+    }
+
+    /// Of each stage that is settled, how it ended.
+    pub fn outcomes(&self) -> Vec<Option<Outcome>> {
+        let outcome = |known: &Known| match &known.was {
+            Was::Settled { outcome } => Some(outcome.clone()),
+            _ => None,
+        };
+        self.stages.iter().map(outcome).collect()
+    }
+
+    /// Has a stage run again as if it had never started.
+    pub fn reset(&mut self, stage: StageIndex) {
+        self.stages[stage].reset();
+    }
+
+    /// What reporters are told of the stages that are settled.
+    pub fn told(&mut self) -> Vec<Event> {
+        let settled = self.stages.iter_mut().filter(|known| matches!(known.was, Was::Settled { .. }));
+        let mut events: Vec<Event> = settled.flat_map(|known| std::mem::take(&mut known.events)).collect();
+        events.sort_by_key(|event| event.at);
+        events
+    }
+
+    /// Where the run goes on.
+    pub fn past(self, plan: &Plan, options: Options) -> Result<Past, PastError> {
+        let mut results = Results::new(plan.stages.len());
+        let mut left: Vec<Option<Left>> = Vec::with_capacity(self.stages.len());
+        let mut past = Vec::with_capacity(self.stages.len());
+        for (stage, known) in self.stages.into_iter().enumerate() {
+            let Known { was, settled, spent, took, log, .. } = known;
+            left.push(None);
+            match (&was, settled) {
+                (Was::Settled { .. }, Some(settled)) => results.settle(stage, settled),
+                (Was::Ended { .. }, Some(Settled { outcome, outputs, artifacts })) => {
+                    left[stage] = Some(Left { outcome, outputs, artifacts, log, suspended: None });
+                }
+                _ => {}
+            }
+            past.push(schedule::Past { was, approval: None, spent, took });
+        }
+        let schedule = Schedule::resumed(Graph::of(plan), options, past, self.already)?;
+        Ok(Past { schedule, results, left })
+    }
+}
+
+impl Known {
+    fn take(&mut self, event: Event) {
+        match &event.kind {
+            Kind::StageReset { .. } => {
+                self.reset();
+                return;
+            }
+            Kind::StageStarted { attempt, .. } => {
+                self.was = Was::Cut { attempt: *attempt };
+                self.attempt = *attempt;
+                self.began.get_or_insert(event.at);
+            }
+            Kind::StageRetrying { attempt, outcome, .. } => {
+                self.was = Was::Again { attempt: *attempt, outcome: outcome.clone() };
+            }
+            Kind::StageFinished { outcome, outputs, artifacts, log, .. } => {
+                self.was = Was::Settled { outcome: outcome.clone() };
+                self.log.clone_from(log);
+                let (outcome, outputs, artifacts) = (outcome.clone(), outputs.clone(), artifacts.clone());
+                self.settled = Some(Settled { outcome, outputs, artifacts });
+            }
+            _ => {}
+        }
+        self.took = Duration::from_nanos(self.began.map_or(0, |began| event.at.saturating_sub(began)));
+        self.events.push(event);
+    }
+
+    fn reset(&mut self) {
+        *self = Known { attempt: self.attempt, spent: self.attempt, ..Known::default() };
+    }
+}
+
+/// The stage that an event speaks of, if it says how the stage stands.
+fn stage_of(kind: &Kind) -> Option<&StageRef> {
+    match kind {
+        Kind::StageStarted { stage, .. }
+        | Kind::StageReset { stage }
+        | Kind::StageRetrying { stage, .. }
+        | Kind::StageFinished { stage, .. }
+        | Kind::Findings { stage, .. }
+        | Kind::Tests { stage, .. }
+        | Kind::Measured { stage, .. }
+        | Kind::Denied { stage, .. } => Some(stage),
+        _ => None,
+    }
+}
+
+/// The command line's part of a schedule's options, as the run was started with.
+pub fn options(header: &Header, graph: &Graph, wait: bool) -> Result<Options, schedule::UnknownStages> {
+    let jobs = std::num::NonZeroUsize::new(header.jobs).unwrap_or(std::num::NonZeroUsize::MIN);
+    Ok(Options {
+        jobs,
+        fail_fast: header.fail_fast,
+        grace: header.grace,
+        wait,
+        seed: u64::from_le_bytes(header.seed[..8].try_into().unwrap_or_default()),
+        selection: graph.select(&header.only, &header.skip)?,
+    })
+}

@@ -1,0 +1,169 @@
+//! A run from its plan and its journal to its verdict: what `exec` and `resume` share.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::Arc;
+
+use capability::InDoubt;
+use event::{EventSink, Fanout};
+use host::Host;
+use journal::{Header, Journal};
+use schedule::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use workspace::{Run, State};
+
+use crate::args::{Format, Global};
+use crate::attempt::{Attempts, protected};
+use crate::commands::doctor;
+use crate::drive::Drive;
+use crate::error::{CliError, Ending};
+use crate::load::{self, Loaded};
+use crate::past::{Past, Recorded};
+
+/// A run that is about to begin, or to go on.
+pub struct Running {
+    pub loaded: Loaded,
+    pub state: State,
+    pub folder: Run,
+    pub journal: Journal,
+    pub options: schedule::Options,
+    /// What earlier sessions left; none for a new run.
+    pub past: Option<Recorded>,
+    pub in_doubt: Option<InDoubt>,
+}
+
+/// Runs it to its end, or to where it waits for a person.
+pub fn run(running: Running, junit: Option<&Path>, global: &Global) -> Result<Ending, CliError> {
+    raise_open_files();
+    // TLS is set up once, with the one provider there is
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors())
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?;
+    let ending = runtime.block_on(drive(running, junit, global))?;
+    // nothing is left to wait for: what runs on other threads belongs to nobody
+    runtime.shutdown_background();
+    Ok(ending)
+}
+
+async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Result<Ending, CliError> {
+    let Running { loaded, state, folder, journal, options, past, in_doubt } = running;
+    let Loaded { plan, registry, plugins, .. } = loaded;
+    let plan = Arc::new(plan);
+    let reports: Arc<dyn EventSink> = Arc::new(sinks(junit, global));
+    // first what must not be lost, then what is shown
+    let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![Box::new(journal.clone()), Box::new(reports.clone())]));
+    let Header { seed, run, .. } = journal.header().clone();
+    let at_once = options.jobs.get();
+    let code = doctor::cache_folder()?.join("compiled");
+    let host = host::Options { code, exe: load::exe(), registry, sink: sink.clone(), seed, at_once };
+    let host = Host::new(host).map_err(anyhow::Error::from)?;
+    let signals = signals()?;
+    let protected = protected(&plan);
+    let (mut begun, mut told) = (std::collections::HashMap::new(), Vec::new());
+    let past: Option<Past> = match past {
+        None => None,
+        Some(mut recorded) => {
+            told = recorded.told();
+            begun = std::mem::take(&mut recorded.begun);
+            Some(recorded.past(&plan, options.clone()).map_err(anyhow::Error::from)?)
+        }
+    };
+    let attempts = Arc::new(Attempts {
+        plan: plan.clone(),
+        host,
+        plugins,
+        sink: sink.clone(),
+        run: folder,
+        blobs: state.blobs(),
+        protected,
+        journal: journal.clone(),
+        begun,
+        in_doubt,
+    });
+    let drive =
+        Drive { plan, run, options, attempts: attempts.clone(), sink, reports, told, journal: journal.clone(), past, signals };
+    let verdict = drive.run().await;
+    if verdict != event::Verdict::Waiting {
+        attempts.run.clear().map_err(anyhow::Error::from)?;
+    }
+    drop(attempts);
+    let broken = journal.failed();
+    journal.close().map_err(anyhow::Error::from)?;
+    match broken {
+        Some(error) => Err(CliError::Environment(error.into())),
+        None => Ok(Ending::from(verdict)),
+    }
+}
+
+/// The reports that the command line asks for.
+fn sinks(junit: Option<&Path>, global: &Global) -> Fanout {
+    let mut sinks: Vec<Box<dyn EventSink>> = vec![screen(global)];
+    if let Some(path) = junit {
+        sinks.push(Box::new(report::junit(path)));
+    }
+    Fanout(sinks)
+}
+
+/// What is shown on standard output while things happen.
+pub fn screen(global: &Global) -> Box<dyn EventSink> {
+    use report::Verbosity;
+    let stdout = std::io::stdout();
+    let color = load::color(global, &stdout);
+    let verbosity = match (global.quiet, global.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let env = |name: &str| std::env::var(name).ok();
+    let unicode = report::detect::unicode(stdout.is_terminal(), &env);
+    let format = match global.format {
+        Format::Json => report::Format::Json,
+        Format::Auto if report::detect::live(stdout.is_terminal(), &env) => report::Format::Terminal,
+        Format::Auto | Format::Plain => report::Format::Plain,
+    };
+    let options = report::Options { color, unicode, width: None, verbosity };
+    report::sink(format, std::io::stdout(), options)
+}
+
+/// Lifts the soft limit of open files to the hard one: a stage may hold more handles than the usual 1,024, and stages run side by side.
+/// Programs that stages start get their own limit.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// SIGINT, SIGTERM and SIGHUP, in the order in which they come.
+fn signals() -> Result<mpsc::UnboundedReceiver<Signal>, CliError> {
+    let (told, received) = mpsc::unbounded_channel();
+    for (kind, what) in [
+        (SignalKind::interrupt(), Signal::Interrupt),
+        (SignalKind::terminate(), Signal::Terminate),
+        (SignalKind::hangup(), Signal::Terminate),
+    ] {
+        let mut stream = signal(kind).map_err(anyhow::Error::from)?;
+        let told = told.clone();
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() {
+                if told.send(what).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    Ok(received)
+}
+
+/// Worker threads: one per processor, two at least, because most stages wait for programs.
+pub fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get).max(2)
+}
+
+/// The part of a run's seed that the delays before retries are drawn from.
+pub fn schedule_seed(seed: &[u8; 32]) -> u64 {
+    u64::from_le_bytes(seed[..8].try_into().unwrap_or_default())
+}

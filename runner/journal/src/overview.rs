@@ -1,6 +1,7 @@
 //! A run in one row of a table, read without loading what happened in it: a list of a hundred runs is a hundred of these.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use event::{Event, Kind, Outcome, StageRef, Verdict};
 use rusqlite::OptionalExtension;
@@ -18,6 +19,8 @@ pub struct Overview {
     pub last: u64,
     /// How and when it ended; none if it never did, or was taken up again and went on.
     pub finished: Option<(Verdict, u64)>,
+    /// How long it was worked on, if it ended.
+    pub took: Option<Duration>,
     /// How many stages were planned.
     pub stages: usize,
     /// Stages that have ended and did not begin again afterwards.
@@ -68,7 +71,7 @@ fn read(source: Source<'_>, header: Header) -> Result<Overview> {
         .at(path)?;
     let finished = match finished {
         Some((seq, json)) if Some(seq) == last_seq => match serde_json::from_str(&json).at(path)? {
-            Event { at, kind: Kind::RunFinished { verdict, .. } } => Some((verdict, at)),
+            Event { at, kind: Kind::RunFinished { verdict, nanos } } => Some((verdict, at, Duration::from_nanos(nanos))),
             _ => None,
         },
         _ => None,
@@ -82,7 +85,8 @@ fn read(source: Source<'_>, header: Header) -> Result<Overview> {
     Ok(Overview {
         last: last.map_or(header.started, |at| at as u64).max(header.started),
         header,
-        finished,
+        finished: finished.map(|(verdict, at, _)| (verdict, at)),
+        took: finished.map(|(_, _, took)| took),
         stages,
         outcomes: outcomes(source)?,
         unapproved: unapproved(source)?,
@@ -136,8 +140,6 @@ fn in_doubt(source: Source<'_>) -> Result<Vec<InDoubt>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use event::EventSink;
 
     use super::*;

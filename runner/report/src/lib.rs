@@ -9,6 +9,7 @@ mod detail;
 pub mod detect;
 mod duration;
 mod frame;
+pub mod history;
 mod json;
 mod junit;
 mod model;
@@ -29,6 +30,7 @@ use std::path::PathBuf;
 use event::EventSink;
 
 pub use duration::human as human_duration;
+pub use summary::bytes as human_bytes;
 pub use frame::Size;
 pub use json::Json;
 pub use junit::Junit;

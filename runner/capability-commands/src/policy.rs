@@ -171,6 +171,7 @@ mod tests {
 
     fn grant(programs: &[&str]) -> CommandsGrant {
         CommandsGrant {
+            repeatable: false,
             place: Place::Process,
             programs: programs.iter().map(|p| normal_program(p).unwrap()).collect(),
             toolchains: vec![(

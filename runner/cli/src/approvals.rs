@@ -1,13 +1,13 @@
 //! Stages that wait for people: what is asked, what has been said, and when it is too late. The journal is where it is said, by another
 //! process (`approve`, `reject`), so it is looked at again and again while anything waits.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Event, EventSink, Kind, StageRef};
 use journal::{Approval, Journal};
-use pipeline::plan::{Stage, StageIndex};
+use pipeline::plan::{Approval as Wanted, Stage, StageIndex};
 use schedule::ApprovalResult;
 
 use crate::now;
@@ -19,32 +19,34 @@ pub struct Approvals {
     journal: Journal,
     sink: Arc<dyn EventSink>,
     waiting: Vec<Waiting>,
+    /// When stages were reset to be run again.
+    resets: HashMap<StageRef, u64>,
 }
 
 struct Waiting {
     index: StageIndex,
     stage: StageRef,
     environment: String,
-    count: u32,
-    /// Since when, and until when, in nanoseconds since 1970.
+    wanted: Wanted,
+    /// Since when, in nanoseconds since 1970.
     asked: u64,
-    expires: Option<(u64, Duration)>,
     /// How much of what was said has been told.
     told: usize,
 }
 
 impl Approvals {
-    pub fn new(journal: Journal, sink: Arc<dyn EventSink>) -> Self {
-        Approvals { journal, sink, waiting: Vec::new() }
+    pub fn new(journal: Journal, sink: Arc<dyn EventSink>, resets: HashMap<StageRef, u64>) -> Self {
+        Approvals { journal, sink, waiting: Vec::new(), resets }
     }
 
     /// A stage begins to wait, or waits again in a resumed run: its time runs from when it was asked first.
     pub fn ask(&mut self, index: StageIndex, stage: &Stage) -> Result<(), String> {
         let Some(approval) = &stage.approval else { return Err("nothing asks for its approval".to_owned()) };
         let asked = self.journal.approval_asked(&stage.id, now()).map_err(|error| error.to_string())?;
-        let expires = approval.timeout.map(|timeout| (asked.saturating_add(timeout.as_nanos() as u64), timeout));
+        // a stage that is run again is asked about again
+        let asked = asked.max(self.resets.get(&stage.id).copied().unwrap_or(0));
         let environment = stage.environment.clone().unwrap_or_default();
-        let waiting = Waiting { index, stage: stage.id.clone(), environment, count: approval.count, asked, expires, told: 0 };
+        let waiting = Waiting { index, stage: stage.id.clone(), environment, wanted: *approval, asked, told: 0 };
         self.tell(&waiting, 0);
         self.waiting.push(waiting);
         Ok(())
@@ -81,43 +83,89 @@ impl Approvals {
     }
 
     fn judge(&self, waiting: &mut Waiting, said: &[Approval]) -> Option<ApprovalResult> {
-        let about = |a: &&Approval| a.stage == waiting.stage && a.at >= waiting.asked;
-        let said: Vec<&Approval> = said.iter().filter(about).collect();
-        let mut approved = BTreeSet::new();
-        for (number, one) in said.iter().enumerate() {
-            if number >= waiting.told {
-                let (stage, by, note) = (one.stage.clone(), one.by.clone(), one.note.clone());
-                self.emit(Kind::ApprovalGiven { stage, approved: one.approved, by, note });
-            }
-            if !one.approved {
-                let note = if one.note.is_empty() { String::new() } else { format!(": {}", one.note) };
-                return Some(ApprovalResult::Rejected(format!("rejected by {}{note}", one.by)));
-            }
-            approved.insert(one.by.as_str());
+        let said = about(said, &waiting.stage, waiting.asked);
+        for one in said.iter().skip(waiting.told) {
+            let (stage, by, note) = (one.stage.clone(), one.by.clone(), one.note.clone());
+            self.emit(Kind::ApprovalGiven { stage, approved: one.approved, by, note });
         }
-        let given = approved.len() as u32;
-        if given >= waiting.count {
-            return Some(ApprovalResult::Approved);
-        }
-        if std::mem::replace(&mut waiting.told, said.len()) < said.len() {
-            self.tell(waiting, given);
-        }
-        match waiting.expires {
-            Some((at, timeout)) if now() >= at => {
-                let timeout = humantime::format_duration(timeout);
-                Some(ApprovalResult::Rejected(format!("its approval was not given within {timeout}: {given} of {}", waiting.count)))
+        let more = std::mem::replace(&mut waiting.told, said.len()) < said.len();
+        match judge(&waiting.wanted, waiting.asked, &said, now()) {
+            Ok(result) => Some(result),
+            Err(given) => {
+                if more {
+                    self.tell(waiting, given);
+                }
+                None
             }
-            _ => None,
         }
     }
 
     fn tell(&self, waiting: &Waiting, given: u32) {
         let (stage, environment) = (waiting.stage.clone(), waiting.environment.clone());
-        let expires = waiting.expires.map(|(at, _)| at);
-        self.emit(Kind::ApprovalWaiting { stage, environment, count: waiting.count, given, expires });
+        let expires = expires(&waiting.wanted, waiting.asked);
+        self.emit(Kind::ApprovalWaiting { stage, environment, count: waiting.wanted.count, given, expires });
     }
 
     fn emit(&self, kind: Kind) {
         self.sink.emit(&Event { at: now(), kind });
+    }
+}
+
+/// What was said of a stage since it was asked about.
+pub fn about<'a>(said: &'a [Approval], stage: &StageRef, asked: u64) -> Vec<&'a Approval> {
+    said.iter().filter(|one| one.stage == *stage && one.at >= asked).collect()
+}
+
+/// What follows from what was said; or how many have approved, where nothing follows yet. Nobody counts twice, and one rejection is enough.
+pub fn judge(wanted: &Wanted, asked: u64, said: &[&Approval], now: u64) -> Result<ApprovalResult, u32> {
+    let mut approved = BTreeSet::new();
+    for one in said {
+        if approved.len() as u32 >= wanted.count {
+            break;
+        }
+        if !one.approved {
+            let note = if one.note.is_empty() { String::new() } else { format!(": {}", one.note) };
+            return Ok(ApprovalResult::Rejected(format!("rejected by {}{note}", one.by)));
+        }
+        approved.insert(one.by.as_str());
+    }
+    let given = approved.len() as u32;
+    if given >= wanted.count {
+        return Ok(ApprovalResult::Approved);
+    }
+    match (expires(wanted, asked), wanted.timeout) {
+        (Some(at), Some(timeout)) if now >= at => {
+            let timeout = humantime::format_duration(timeout);
+            Ok(ApprovalResult::Rejected(format!("its approval was not given within {timeout}: {given} of {}", wanted.count)))
+        }
+        _ => Err(given),
+    }
+}
+
+fn expires(wanted: &Wanted, asked: u64) -> Option<u64> {
+    wanted.timeout.map(|timeout| asked.saturating_add(timeout.as_nanos() as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(by: &str, approved: bool) -> Approval {
+        Approval { stage: StageRef::new("deploy"), approved, by: by.into(), note: "why not".into(), at: 5 }
+    }
+
+    #[test]
+    fn two_people_are_two_and_one_rejection_is_enough() {
+        let wanted = Wanted { count: 2, timeout: Some(Duration::from_nanos(100)) };
+        let (anna, ben, no) = (said("anna", true), said("ben", true), said("carl", false));
+        let rejected = |text: &str| Ok(ApprovalResult::Rejected(text.into()));
+        assert_eq!(judge(&wanted, 0, &[], 50), Err(0));
+        assert_eq!(judge(&wanted, 0, &[&anna, &anna], 50), Err(1));
+        assert_eq!(judge(&wanted, 0, &[&anna, &ben], 500), Ok(ApprovalResult::Approved));
+        assert_eq!(judge(&wanted, 0, &[&anna, &no, &ben], 50), rejected("rejected by carl: why not"));
+        // what was decided stays decided
+        assert_eq!(judge(&wanted, 0, &[&anna, &ben, &no], 50), Ok(ApprovalResult::Approved));
+        assert_eq!(judge(&wanted, 0, &[&anna], 100), rejected("its approval was not given within 100ns: 1 of 2"));
+        assert!(about(&[anna], &StageRef::new("deploy"), 6).is_empty());
     }
 }

@@ -176,8 +176,7 @@ impl Attempts {
             }
             let before = Context::parse(&begin.context).map_err(|error| (FailureKind::Host, error.to_string()))?;
             if let Some(difference) = context.difference(&before) {
-                let message =
-                    format!("the stage can't go on where it was: {difference}; run it anew with `runner resume --failed`");
+                let message = format!("the stage can't go on where it was: {difference}; run it anew with `runner resume --failed`");
                 return Err((FailureKind::Diverged, message));
             }
         }
@@ -191,7 +190,8 @@ impl Attempts {
             context: context.to_text(),
         };
         let record = self.journal.begin(&begin, stage.limits.record).map_err(|error| (FailureKind::Host, error.to_string()))?;
-        let track = Track { ledger: record.clone(), clock, mode: capability::Mode::Live(self.in_doubt), ends_after: None };
+        let track =
+            Track { ledger: crate::fault::wrap(record.clone()), clock, mode: capability::Mode::Live(self.in_doubt), ends_after: None };
         Ok((record, track))
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use capability::{Setting, Scratch, StageLog};
+use capability::{Scratch, Setting, StageLog};
 use host::Given;
 use journal::Begin;
 use pipeline::grant::MountRule;

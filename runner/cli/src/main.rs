@@ -10,6 +10,7 @@ mod commands;
 mod context;
 mod drive;
 mod error;
+mod fault;
 mod git;
 mod history;
 mod load;

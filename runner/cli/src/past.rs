@@ -1,14 +1,16 @@
 //! What earlier sessions of a run left: read from its journal, for the schedule and for the stages that refer to others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use event::{Artifact, Event, Kind, Outcome, StageRef};
-use journal::{AttemptRow, Begin, Header};
+use event::{Event, Kind, Outcome, StageRef};
+use journal::{Approval, AttemptRow, Begin, Header};
 use pipeline::plan::{Plan, StageIndex};
 use schedule::{Graph, Options, PastError, Schedule, Was};
 
+use crate::approvals;
 use crate::attempt::Left;
+use crate::now;
 use crate::results::{Results, Settled};
 
 /// Where a run goes on.
@@ -17,6 +19,8 @@ pub struct Past {
     pub results: Results,
     /// What attempts left that are over and were not judged.
     pub left: Vec<Option<Left>>,
+    /// When stages were reset to be run again.
+    pub resets: HashMap<StageRef, u64>,
 }
 
 /// A stage as the record has it.
@@ -29,6 +33,8 @@ struct Known {
     spent: u32,
     began: Option<u64>,
     took: Duration,
+    /// When it was last reset.
+    reset: u64,
     log: String,
     /// Its own events, for the reports of a resumed run.
     events: Vec<Event>,
@@ -47,7 +53,7 @@ impl Past {
     pub fn none(plan: &Plan, options: Options) -> Self {
         let stages = plan.stages.len();
         let left = (0..stages).map(|_| None).collect();
-        Past { schedule: Schedule::new(Graph::of(plan), options), results: Results::new(stages), left }
+        Past { schedule: Schedule::new(Graph::of(plan), options), results: Results::new(stages), left, resets: HashMap::new() }
     }
 
     /// How many stages are settled.
@@ -61,19 +67,28 @@ impl Recorded {
     pub fn read(plan: &Plan, events: Vec<Event>, attempts: Vec<AttemptRow>) -> Recorded {
         let index: HashMap<&str, StageIndex> = plan.stages.iter().enumerate().map(|(i, stage)| (stage.id.as_str(), i)).collect();
         let mut stages: Vec<Known> = plan.stages.iter().map(|_| Known::default()).collect();
-        let (mut already, mut since, mut last) = (0u64, None, 0u64);
+        let (mut already, mut last) = (0u64, 0u64);
+        let mut busy: HashSet<StageRef> = HashSet::new();
         for event in events {
             let at = event.at;
-            if matches!(event.kind, Kind::RunStarted { .. } | Kind::RunResumed { .. }) {
-                already += since.map_or(0, |since| last - since);
-                since = Some(at);
+            // time in which nothing ran was spent waiting for people, or nobody worked on the run
+            let resumed = matches!(event.kind, Kind::RunResumed { .. } | Kind::StageReset { .. });
+            if !busy.is_empty() && !resumed {
+                already += at.saturating_sub(last);
             }
             last = at.max(last);
+            match &event.kind {
+                Kind::RunStarted { .. } | Kind::RunResumed { .. } | Kind::StageReset { .. } => busy.clear(),
+                Kind::StageStarted { stage, .. } => drop(busy.insert(stage.clone())),
+                Kind::StageFinished { stage, .. } | Kind::StageRetrying { stage, .. } | Kind::StageSuspended { stage, .. } => {
+                    busy.remove(stage);
+                }
+                _ => {}
+            }
             if let Some(known) = stage_of(&event.kind).and_then(|stage| index.get(stage.as_str())).map(|i| &mut stages[*i]) {
                 known.take(event);
             }
         }
-        already += since.map_or(0, |since| last - since);
         let mut begun = HashMap::new();
         for AttemptRow { begin, end, .. } in attempts {
             let Some(known) = index.get(begin.stage.as_str()).map(|i| &mut stages[*i]) else { continue };
@@ -99,8 +114,13 @@ impl Recorded {
     }
 
     /// Has a stage run again as if it had never started.
-    pub fn reset(&mut self, stage: StageIndex) {
-        self.stages[stage].reset();
+    pub fn reset(&mut self, stage: StageIndex, at: u64) {
+        self.stages[stage].reset(at);
+    }
+
+    /// The run's own time begins anew.
+    pub fn forget_time(&mut self) {
+        self.already = Duration::ZERO;
     }
 
     /// What reporters are told of the stages that are settled.
@@ -111,13 +131,24 @@ impl Recorded {
         events
     }
 
-    /// Where the run goes on.
-    pub fn past(self, plan: &Plan, options: Options) -> Result<Past, PastError> {
+    /// Where the run goes on. `asked` and `said`: since when stages wait for approval, and what people said of them.
+    pub fn past(self, plan: &Plan, options: Options, asked: &[(StageRef, u64)], said: &[Approval]) -> Result<Past, PastError> {
+        let mut resets = HashMap::new();
         let mut results = Results::new(plan.stages.len());
         let mut left: Vec<Option<Left>> = Vec::with_capacity(self.stages.len());
         let mut past = Vec::with_capacity(self.stages.len());
         for (stage, known) in self.stages.into_iter().enumerate() {
-            let Known { was, settled, spent, took, log, .. } = known;
+            let Known { was, settled, spent, took, log, reset, .. } = known;
+            let planned = &plan.stages[stage];
+            let asked = asked.iter().find(|(of, _)| *of == planned.id).map(|(_, at)| (*at).max(reset));
+            let approval = planned
+                .approval
+                .as_ref()
+                .zip(asked)
+                .and_then(|(wanted, asked)| approvals::judge(wanted, asked, &approvals::about(said, &planned.id, asked), now()).ok());
+            if reset > 0 {
+                resets.insert(planned.id.clone(), reset);
+            }
             left.push(None);
             match (&was, settled) {
                 (Was::Settled { .. }, Some(settled)) => results.settle(stage, settled),
@@ -126,10 +157,10 @@ impl Recorded {
                 }
                 _ => {}
             }
-            past.push(schedule::Past { was, approval: None, spent, took });
+            past.push(schedule::Past { was, approval, spent, took });
         }
         let schedule = Schedule::resumed(Graph::of(plan), options, past, self.already)?;
-        Ok(Past { schedule, results, left })
+        Ok(Past { schedule, results, left, resets })
     }
 }
 
@@ -137,7 +168,7 @@ impl Known {
     fn take(&mut self, event: Event) {
         match &event.kind {
             Kind::StageReset { .. } => {
-                self.reset();
+                self.reset(event.at);
                 return;
             }
             Kind::StageStarted { attempt, .. } => {
@@ -160,8 +191,8 @@ impl Known {
         self.events.push(event);
     }
 
-    fn reset(&mut self) {
-        *self = Known { attempt: self.attempt, spent: self.attempt, ..Known::default() };
+    fn reset(&mut self, at: u64) {
+        *self = Known { attempt: self.attempt, spent: self.attempt, reset: at, ..Known::default() };
     }
 }
 

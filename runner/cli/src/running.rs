@@ -38,11 +38,8 @@ pub fn run(running: Running, junit: Option<&Path>, global: &Global) -> Result<En
     raise_open_files();
     // TLS is set up once, with the one provider there is
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(processors())
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(processors()).enable_all().build().map_err(anyhow::Error::from)?;
     let ending = runtime.block_on(drive(running, junit, global))?;
     // nothing is left to wait for: what runs on other threads belongs to nobody
     runtime.shutdown_background();
@@ -69,7 +66,11 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
         Some(mut recorded) => {
             told = recorded.told();
             begun = std::mem::take(&mut recorded.begun);
-            Some(recorded.past(&plan, options.clone()).map_err(anyhow::Error::from)?)
+            {
+                let (asked, said) =
+                    (journal.approvals_asked().map_err(anyhow::Error::from)?, journal.approvals().map_err(anyhow::Error::from)?);
+                Some(recorded.past(&plan, options.clone(), &asked, &said).map_err(anyhow::Error::from)?)
+            }
         }
     };
     let attempts = Arc::new(Attempts {
@@ -84,8 +85,7 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
         begun,
         in_doubt,
     });
-    let drive =
-        Drive { plan, run, options, attempts: attempts.clone(), sink, reports, told, journal: journal.clone(), past, signals };
+    let drive = Drive { plan, run, options, attempts: attempts.clone(), sink, reports, told, journal: journal.clone(), past, signals };
     let verdict = drive.run().await;
     if verdict != event::Verdict::Waiting {
         attempts.run.clear().map_err(anyhow::Error::from)?;

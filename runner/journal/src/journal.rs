@@ -191,6 +191,11 @@ impl Journal {
         self.read(|source| source.approvals())
     }
 
+    /// Since when stages wait for approval, or waited.
+    pub fn approvals_asked(&self) -> Result<Vec<(StageRef, u64)>> {
+        self.read(|source| source.approval_asked())
+    }
+
     /// Records when a stage first began to wait for approval, and answers the first time that is recorded.
     pub fn approval_asked(&self, stage: &StageRef, at: u64) -> Result<u64> {
         self.look(|source| {

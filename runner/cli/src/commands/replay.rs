@@ -75,7 +75,8 @@ fn recorded(reader: &Reader, args: &Replay, run: &str) -> Result<Recorded, CliEr
     let mut outcome = None;
     for event in reader.events().map_err(anyhow::Error::from)? {
         match event.kind {
-            Kind::StageFinished { stage: of, attempt: n, outcome: judged, .. } | Kind::StageRetrying { stage: of, attempt: n, outcome: judged, .. }
+            Kind::StageFinished { stage: of, attempt: n, outcome: judged, .. }
+            | Kind::StageRetrying { stage: of, attempt: n, outcome: judged, .. }
                 if of == stage && n == attempt =>
             {
                 outcome = Some(judged);
@@ -146,7 +147,9 @@ async fn replay(
     let finished = host.run(Attempt { plugin, given, setting: Arc::new(setting), track, stop: stopped }).await;
     stage_log.flush(None);
     let missing = match stage_log.closed() {
-        Some(closed) if finished.outcome.passed() => return Ok((Finished::failed(FailureKind::Diverged, closed.to_string()), 0, began.elapsed())),
+        Some(closed) if finished.outcome.passed() => {
+            return Ok((Finished::failed(FailureKind::Diverged, closed.to_string()), 0, began.elapsed()));
+        }
         _ => stage_log.missing(),
     };
     Ok((finished, missing, began.elapsed()))

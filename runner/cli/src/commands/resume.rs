@@ -1,6 +1,6 @@
 //! `resume`: goes on with a run that was cut off, interrupted, or waits for a person.
 
-use event::{Event, EventSink, Kind};
+use event::{Event, EventSink, Kind, Outcome};
 use journal::{Journal, JournalError, Reader};
 use schedule::{Graph, to_run_again};
 
@@ -29,8 +29,8 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
     let loaded = load::load_recorded(&header, &root, global)?;
     runs::warn_of_changes(&header, &root, global);
     let graph = Graph::of(&loaded.plan);
-    let options =
-        past::options(&header, &graph, !args.no_wait).map_err(|error| CliError::usage(error.to_string(), "start a new run with `runner exec`"))?;
+    let options = past::options(&header, &graph, !args.no_wait)
+        .map_err(|error| CliError::usage(error.to_string(), "start a new run with `runner exec`"))?;
     let (events, attempts) = (reader.events().map_err(unreadable)?, reader.attempts().map_err(unreadable)?);
     let mut recorded = Recorded::read(&loaded.plan, events, attempts);
     let outcomes = recorded.outcomes();
@@ -39,15 +39,26 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
         let failed = outcomes.iter().flatten().any(|outcome| !outcome.passed());
         let hint = match failed {
             false => format!("start a new one with `runner exec {}`", header.file),
-            true => format!("run again what failed with `runner resume {run} --failed`, or start a new run with `runner exec {}`", header.file),
+            true => {
+                format!("run again what failed with `runner resume {run} --failed`, or start a new run with `runner exec {}`", header.file)
+            }
         };
         return Err(CliError::usage(format!("run {run} is over: nothing is left to do"), hint));
+    }
+    let fails_fast = header.fail_fast && outcomes.iter().flatten().any(Outcome::fails_run);
+    if fails_fast && !args.failed {
+        let message = format!("run {run} stopped at its first failure, as `--fail-fast` says");
+        return Err(CliError::usage(message, format!("run again what failed, and go on: `runner resume {run} --failed`")));
+    }
+    if args.failed {
+        recorded.forget_time();
     }
     drop(reader);
     let journal = Journal::resume(folder.path()).map_err(unreadable)?;
     for (stage, _) in again.iter().enumerate().filter(|(_, again)| **again) {
-        recorded.reset(stage);
-        journal.emit(&Event { at: now(), kind: Kind::StageReset { stage: loaded.plan.stages[stage].id.clone() } });
+        let at = now();
+        recorded.reset(stage, at);
+        journal.emit(&Event { at, kind: Kind::StageReset { stage: loaded.plan.stages[stage].id.clone() } });
     }
     let running = Running { loaded, state, folder, journal, options, past: Some(recorded), in_doubt: args.in_doubt.map(Into::into) };
     running::run(running, args.junit.as_deref(), global)

@@ -154,7 +154,7 @@ fn a_full_disk() {
     journal.limit_pages(1_000_000);
     assert!(matches!(journal.failed(), Some(JournalError::Full { .. })));
     journal.emit(&Event { at: 0, kind: Kind::Warning { message: String::new() } });
-    assert!(matches!(record.end(&end()), Err(JournalError::Full { .. })));
+    assert!(matches!(record.end(&end(), true), Err(JournalError::Full { .. })));
     assert!(matches!(journal.begin(&Begin { attempt: 2, ..begin() }, 0), Err(JournalError::Full { .. })));
     assert!(matches!(journal.flush(), Err(JournalError::Full { .. })));
     drop((record, journal));

@@ -59,7 +59,7 @@ fn a_reader_follows_a_run_that_is_taken_up_again() {
     journal.flush().unwrap();
     let (_, _, read) = reader.record(&stage(), 1).unwrap().unwrap();
     assert!(matches!(read.intent(&intent(0, Class::Read)), Err(JournalError::ForReading { .. })));
-    assert!(matches!(read.end(&end()), Err(JournalError::ForReading { .. })));
+    assert!(matches!(read.end(&end(), true), Err(JournalError::ForReading { .. })));
     drop(record);
 }
 

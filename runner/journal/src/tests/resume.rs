@@ -98,7 +98,7 @@ fn a_cut_off_attempt_goes_on_where_its_record_ends() {
     let RecordKind::Crossed { answer: None, class: Class::Once, .. } = record.at(1).unwrap().unwrap().kind else { panic!("in doubt") };
     record.reply(&reply(1, "{}", true)).unwrap();
     record.delivered(&delivery(2, &body(10)), false).unwrap();
-    record.end(&end()).unwrap();
+    record.end(&end(), true).unwrap();
     let second = journal.begin(&Begin { attempt: 2, ..begin() }, LIMIT).unwrap();
     assert_eq!(second.len(), 0);
     let rows = journal.attempts().unwrap();

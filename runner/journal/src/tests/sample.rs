@@ -130,7 +130,7 @@ pub fn record_all(journal: &Journal) {
     record.delivered(&delivery(9, &Bytes::new()), true).unwrap();
     record.waiting(&Waiting { position: 10, what: "poll", asked: [10; 32], until: None }).unwrap();
     record.intent(&intent(11, Class::Once)).unwrap();
-    record.end(&end()).unwrap();
+    record.end(&end(), true).unwrap();
     journal.approval_asked(&stage(), 77).unwrap();
     journal.emit(&events()[3]);
 }

@@ -7,6 +7,7 @@ mod cases {
     mod confinement;
     mod escapes;
     mod grants;
+    mod history;
     mod limits;
     mod outcomes;
     mod plugin_guide;

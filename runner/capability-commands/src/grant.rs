@@ -247,7 +247,8 @@ mod tests {
     fn unused(programs: &[&str], started: &[&str]) -> Vec<String> {
         let programs = programs.iter().map(|program| normal_program(program).unwrap()).collect();
         let grant = CommandsGrant { place: Place::Process, programs, repeatable: false, toolchains: Vec::new() };
-        let requests: Vec<String> = started.iter().map(|program| serde_json::json!({ "program": program, "arguments": [] }).to_string()).collect();
+        let requests: Vec<String> =
+            started.iter().map(|program| serde_json::json!({ "program": program, "arguments": [] }).to_string()).collect();
         let mut used = requests.iter().map(|request| Used { effect: "commands.start", subject: "", request });
         grant.unused(&mut used)
     }

@@ -122,7 +122,8 @@ impl Grant for HttpGrant {
             if used.is_empty() {
                 unused.push(format!("{rule}: no request"));
             } else if used.len() < rule.methods.len() {
-                let narrower = Rule { methods: rule.methods.iter().filter(|method| used.contains(method)).cloned().collect(), ..rule.clone() };
+                let narrower =
+                    Rule { methods: rule.methods.iter().filter(|method| used.contains(method)).cloned().collect(), ..rule.clone() };
                 // GET without HEAD is seldom meant, and both read
                 if narrower.methods != ["GET"] || rule.methods != DEFAULT_METHODS {
                     unused.push(format!("{rule}: {narrower} is enough"));

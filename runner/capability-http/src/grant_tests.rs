@@ -165,7 +165,9 @@ fn rules_and_methods_that_no_request_needed_could_go() {
     let found = unused(text, &[("GET", "https://a.example/v1/x"), ("GET", "https://b.example/y"), ("GET", "https://c.example/x?page=2")]);
     assert_eq!(
         found,
-        [r#"{ url = "https://a.example/v1/**", methods = ["GET", "POST"] }: { url = "https://a.example/v1/**", methods = ["GET"] } is enough"#]
+        [
+            r#"{ url = "https://a.example/v1/**", methods = ["GET", "POST"] }: { url = "https://a.example/v1/**", methods = ["GET"] } is enough"#
+        ]
     );
     let found = unused(text, &[("POST", "https://a.example/v1/x"), ("GET", "https://a.example/v1/x"), ("HEAD", "https://b.example/y")]);
     assert_eq!(found.len(), 2, "{found:?}");

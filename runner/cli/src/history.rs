@@ -56,7 +56,8 @@ impl Recorded {
         let meant: Vec<StageRef> = known.iter().filter(|id| instance(id.as_str()) || began(id)).cloned().collect();
         if meant.is_empty() {
             let names: Vec<&str> = known.iter().map(StageRef::as_str).collect();
-            let hint = if names.is_empty() { "the run ended before any stage began".to_owned() } else { format!("stages: {}", names.join(", ")) };
+            let hint =
+                if names.is_empty() { "the run ended before any stage began".to_owned() } else { format!("stages: {}", names.join(", ")) };
             return Err(CliError::usage(format!("run {} has no stage `{name}`", self.run), hint));
         }
         Ok(meant)

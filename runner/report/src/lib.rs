@@ -30,12 +30,12 @@ use std::path::PathBuf;
 use event::EventSink;
 
 pub use duration::human as human_duration;
-pub use summary::bytes as human_bytes;
 pub use frame::Size;
 pub use json::Json;
 pub use junit::Junit;
 pub use plain::Plain;
 pub use sanitize::clean;
+pub use summary::bytes as human_bytes;
 pub use terminal::Terminal;
 
 /// How a report for people looks.

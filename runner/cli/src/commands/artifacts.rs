@@ -90,11 +90,11 @@ fn restore(
             return Err(CliError::usage("`-o` takes one artifact", format!("name one: {}", names.join(", "))));
         }
     };
-    match std::fs::read_dir(folder) {
-        Ok(mut entries) if entries.next().is_some() => {
+    match std::fs::read_dir(folder).map(|mut entries| entries.next().is_none()) {
+        Ok(false) => {
             return Err(CliError::usage(format!("{} is not empty", folder.display()), "name a folder that is empty or not there"));
         }
-        Ok(_) => std::fs::remove_dir(folder).map_err(|error| anyhow::anyhow!("{}: {error}", folder.display()))?,
+        Ok(true) => std::fs::remove_dir(folder).map_err(|error| anyhow::anyhow!("{}: {error}", folder.display()))?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(CliError::usage(format!("{}: {error}", folder.display()), "name a folder that is empty or not there")),
     }
@@ -120,7 +120,8 @@ fn restore(
 }
 
 fn aside(folder: &Path) -> Result<PathBuf, CliError> {
-    let name = folder.file_name().ok_or_else(|| CliError::usage(format!("{} is no name for a new folder", folder.display()), "name another"))?;
+    let name =
+        folder.file_name().ok_or_else(|| CliError::usage(format!("{} is no name for a new folder", folder.display()), "name another"))?;
     let mut aside = std::ffi::OsString::from(".");
     aside.push(name);
     aside.push(format!(".{}", std::process::id()));

@@ -43,7 +43,8 @@ pub fn run(args: &Export, global: &Global, out: &mut dyn Write) -> Result<Ending
     if !global.quiet {
         let length = std::fs::metadata(&target).map_or(0, |found| found.len());
         let files = contents.files.len();
-        writeln!(out, "{}: run {}, {files} files, {}", target.display(), recorded.run, history::size(length)).map_err(anyhow::Error::from)?;
+        writeln!(out, "{}: run {}, {files} files, {}", target.display(), recorded.run, history::size(length))
+            .map_err(anyhow::Error::from)?;
     }
     Ok(Ending::Ok)
 }
@@ -109,7 +110,10 @@ fn plugins(recorded: &Recorded, parts: &mut BTreeMap<String, Part>, global: &Glo
             parts.insert(name, Part::File(imported));
         } else {
             let digest: String = digest.chars().take(12).collect();
-            history::warn(&format!("the plugin `{uses}` ({digest}) is not here any more and is left out: its stages can't be replayed"), global);
+            history::warn(
+                &format!("the plugin `{uses}` ({digest}) is not here any more and is left out: its stages can't be replayed"),
+                global,
+            );
         }
     }
     Ok(())

@@ -119,10 +119,8 @@ fn began(state: &State, run: &str) -> SystemTime {
 /// Whether a run goes; `from_end`: 1 is the newest.
 fn goes(known: &Known, from_end: usize, args: &Gc) -> bool {
     let age = now().saturating_sub(known.last);
-    let unfinished = matches!(
-        known.state,
-        Some(RunState::Waiting | RunState::CutOff | RunState::Interrupted | RunState::Terminated) | None
-    );
+    let unfinished =
+        matches!(known.state, Some(RunState::Waiting | RunState::CutOff | RunState::Interrupted | RunState::Terminated) | None);
     if known.state == Some(RunState::Running) || (unfinished && u128::from(age) < UNFINISHED.as_nanos()) {
         return false;
     }

@@ -153,7 +153,10 @@ fn write_removable(
         Err(error) => {
             let text = error.to_string();
             let first = text.lines().next().unwrap_or_default();
-            history::warn(&format!("which grants were never used is not known: the pipeline can't be planned here ({})", report::clean(first)), global);
+            history::warn(
+                &format!("which grants were never used is not known: the pipeline can't be planned here ({})", report::clean(first)),
+                global,
+            );
             return Ok(());
         }
     };
@@ -207,7 +210,8 @@ fn show_removable(removable: &[Removable], unknown: &[&str], global: &Global, ou
         writeln!(out, "{} [stage.{stage}.grants] {capability}: {}", style.note("removable:"), report::clean(text))?;
     }
     if !unknown.is_empty() {
-        let text = format!("files of {}: not known; they started programs, and what programs read and write is not recorded", unknown.join(", "));
+        let text =
+            format!("files of {}: not known; they started programs, and what programs read and write is not recorded", unknown.join(", "));
         writeln!(out, "{}", style.faint(&text))?;
     }
     Ok(())

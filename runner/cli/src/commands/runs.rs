@@ -73,7 +73,10 @@ fn since(text: &str, now: u64) -> Result<u64, CliError> {
     });
     let moment = moment.and_then(|moment| u64::try_from(moment.as_nanosecond()).ok());
     moment.ok_or_else(|| {
-        CliError::usage(format!("`{text}` is no time"), "write how long ago (`2d`, `90m`), a date (`2026-11-22`) or a time (`2026-11-22T08:00:00Z`)")
+        CliError::usage(
+            format!("`{text}` is no time"),
+            "write how long ago (`2d`, `90m`), a date (`2026-11-22`) or a time (`2026-11-22T08:00:00Z`)",
+        )
     })
 }
 

@@ -71,7 +71,7 @@ impl<'a> Ledger<'a> {
             LineVerdict::Waiting => (Role::Warn, symbols.dot, ""),
         };
         let mut row = Line::of(Role::Faint, &self.view.local(line.at, "%H:%M:%S"));
-        let mut cell = |row: &mut Line, from: usize, until: usize, text: Line| {
+        let cell = |row: &mut Line, from: usize, until: usize, text: Line| {
             row.pad(from);
             row.append(text.fit(until - from - 1, cut));
             row.pad(until);

@@ -24,7 +24,7 @@ dist = { paths = ["dist/**"] }
 uses = "./hostile.wasm"
 needs = ["build"]
 soft-fail = true
-with.tries = [{ do = "http", url = "http://api.example/v1" }, { do = "std-read", path = "src/main.rs" }]
+with.tries = [{ do = "http", url = "http://api.example/v1" }, { do = "std-read", path = "/workspace/src/main.rs" }]
 [stage.reach.grants]
 files = [{ path = "src", access = "read" }, { path = "docs", access = "read" }]
 "#;
@@ -167,13 +167,17 @@ fn artifacts_are_taken_out_whole_or_not_at_all() {
         std::fs::write(&blob, "something else").expect("a blob");
     }
     project.run(&["artifacts", "latest", "dist", "-o", "broken"]).expect(1);
-    let left = std::fs::read_dir(project.path()).expect("a folder").flatten().filter(|e| e.file_name().to_string_lossy().contains("broken"));
+    let left =
+        std::fs::read_dir(project.path()).expect("a folder").flatten().filter(|e| e.file_name().to_string_lossy().contains("broken"));
     assert_eq!(left.count(), 0);
 }
 
 fn blobs(root: &Path) -> Vec<std::path::PathBuf> {
     let folders = std::fs::read_dir(root.join(".runner/blobs")).into_iter().flatten().flatten();
-    folders.filter(|f| f.file_name() != "tmp").flat_map(|f| std::fs::read_dir(f.path()).into_iter().flatten().flatten().map(|b| b.path())).collect()
+    folders
+        .filter(|f| f.file_name() != "tmp")
+        .flat_map(|f| std::fs::read_dir(f.path()).into_iter().flatten().flatten().map(|b| b.path()))
+        .collect()
 }
 
 #[test]

@@ -37,11 +37,12 @@ pub fn sarif(run: &str, pipeline: &str, file: &str, runner: &str, denials: &[Den
         .map(|code| {
             let first = denials.iter().find(|denied| denied.denial.code == *code);
             let reason = first.map_or("", |denied| denied.denial.reason.as_str());
+            let remedy = first.and_then(|denied| denied.denial.remedy.as_deref()).map(|toml| format!(", such as\n{}", toml.trim_end()));
             json!({
                 "id": code,
                 "shortDescription": { "text": format!("A stage was denied an effect: {code}") },
                 "fullDescription": { "text": format!("A stage asked for something that its grants do not allow, such as: {reason}") },
-                "help": { "text": "Add what the result names to the stage's grants, or change the stage so that it does not need it." },
+                "help": { "text": format!("Change the stage so that it does not need it, or add to the pipeline file what the result names{}", remedy.unwrap_or_default()) },
                 "defaultConfiguration": { "level": "error" },
             })
         })

@@ -2,15 +2,21 @@
 
 mod cases {
     mod boundary;
+    mod approvals;
     mod code_store;
     mod command_line;
     mod confinement;
+    mod cut_off;
+    mod determinism;
     mod escapes;
     mod grants;
+    mod history;
     mod limits;
     mod outcomes;
     mod plugin_guide;
     mod quickstart;
+    mod replay;
+    mod resume;
 }
 
 /// The runner under test.

@@ -7,6 +7,7 @@ mod guests;
 mod hostile;
 pub mod processes;
 mod run;
+pub mod runs;
 mod told;
 pub mod xml;
 

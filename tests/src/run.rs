@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// No run of a test takes longer; one that does is killed, and the test fails.
@@ -15,7 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A folder of its own with a pipeline, gone when dropped.
 pub struct Project {
-    folder: tempfile::TempDir,
+    path: PathBuf,
+    /// Removes the folder when dropped.
+    _made: Option<tempfile::TempDir>,
     runner: PathBuf,
     env: Vec<(String, String)>,
 }
@@ -32,8 +34,14 @@ pub struct Finished {
 impl Project {
     /// `runner` is `env!("CARGO_BIN_EXE_runner")`.
     pub fn new(runner: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("project-").tempdir().expect("a temporary folder");
-        Project { folder, runner: runner.into(), env: Vec::new() }
+        let made = tempfile::Builder::new().prefix("project-").tempdir().expect("a temporary folder");
+        let path = made.path().to_owned();
+        Project { path, _made: Some(made), runner: runner.into(), env: Vec::new() }
+    }
+
+    /// In a folder that is there, such as a small file system.
+    pub fn at(runner: &str, path: &Path) -> Self {
+        Project { path: path.to_owned(), _made: None, runner: runner.into(), env: Vec::new() }
     }
 
     /// With `pipeline.toml`.
@@ -86,7 +94,7 @@ impl Project {
     }
 
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        &self.path
     }
 
     fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
@@ -119,8 +127,8 @@ impl Project {
     /// Starts the runner and lets it run.
     pub fn start<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Running {
         let mut child = self.command(arguments).spawn().expect("the runner starts");
-        let stdout = reader(child.stdout.take().expect("piped"));
-        let stderr = reader(child.stderr.take().expect("piped"));
+        let stdout = Stream::of(child.stdout.take().expect("piped"));
+        let stderr = Stream::of(child.stderr.take().expect("piped"));
         Running { child, stdout, stderr, began: Instant::now() }
     }
 }
@@ -128,9 +136,38 @@ impl Project {
 /// A runner that runs.
 pub struct Running {
     child: Child,
-    stdout: std::thread::JoinHandle<String>,
-    stderr: std::thread::JoinHandle<String>,
+    stdout: Stream,
+    stderr: Stream,
     began: Instant,
+}
+
+/// What a process prints, while it does.
+struct Stream {
+    text: Arc<Mutex<Vec<u8>>>,
+    reader: std::thread::JoinHandle<()>,
+}
+
+impl Stream {
+    fn of(mut from: impl Read + Send + 'static) -> Stream {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let into = text.clone();
+        let reader = std::thread::spawn(move || {
+            let mut piece = [0; 4096];
+            while let Ok(length @ 1..) = from.read(&mut piece) {
+                into.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&piece[..length]);
+            }
+        });
+        Stream { text, reader }
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.text.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    fn whole(self) -> String {
+        self.reader.join().expect("it is read");
+        String::from_utf8_lossy(&self.text.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
 }
 
 impl Running {
@@ -144,6 +181,23 @@ impl Running {
         assert!(status.success(), "kill -{signal}");
     }
 
+    /// Waits until it has printed this on standard output, for a minute at most.
+    #[track_caller]
+    pub fn wait_until(&self, says: &str) {
+        let began = Instant::now();
+        while !self.stdout.so_far().contains(says) {
+            let late = began.elapsed() > Duration::from_secs(60);
+            assert!(!late, "nothing says {says:?}\n--- stdout\n{}\n--- stderr\n{}", self.stdout.so_far(), self.stderr.so_far());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(self) -> Finished {
+        self.signal("KILL");
+        self.finish()
+    }
+
     /// Waits for the end.
     pub fn finish(mut self) -> Finished {
         let status = loop {
@@ -153,14 +207,14 @@ impl Running {
             if self.began.elapsed() > PATIENCE {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
-                panic!("the runner did not end in {PATIENCE:?}: {}", self.stdout.join().unwrap_or_default());
+                panic!("the runner did not end in {PATIENCE:?}: {}", self.stdout.whole());
             }
             std::thread::sleep(Duration::from_millis(5));
         };
         Finished {
             code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
-            stdout: self.stdout.join().expect("stdout is read"),
-            stderr: self.stderr.join().expect("stderr is read"),
+            stdout: self.stdout.whole(),
+            stderr: self.stderr.whole(),
         }
     }
 }
@@ -224,14 +278,6 @@ pub fn skipped(why: &str) {
 fn cache() -> PathBuf {
     let exe = std::env::current_exe().expect("a test is a program");
     exe.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>").join("test-cache")
-}
-
-fn reader(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
 }
 
 fn copy(from: &Path, to: &Path) {

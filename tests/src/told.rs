@@ -97,6 +97,13 @@ impl Told {
         self.of(kind, stage).next().and_then(|event| event["at"].as_u64())
     }
 
+    /// The attempts of the stage that this session started; what a resumed run tells of earlier ones is not among them.
+    pub fn started(&self, stage: &str) -> Vec<u64> {
+        let since = self.all("run-resumed").next().and_then(|event| event["at"].as_u64()).unwrap_or_default();
+        let started = self.of("stage-started", stage).filter(|event| event["at"].as_u64() >= Some(since));
+        started.filter_map(|event| event["attempt"].as_u64()).collect()
+    }
+
     pub fn verdict(&self) -> String {
         self.all("run-finished").last().map(|event| text(&event["verdict"])).unwrap_or_default()
     }

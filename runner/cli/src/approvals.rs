@@ -30,8 +30,9 @@ struct Waiting {
     wanted: Wanted,
     /// Since when, in nanoseconds since 1970.
     asked: u64,
-    /// How much of what was said has been told.
+    /// How much of what was said has been told, and how many have approved as of then.
     told: usize,
+    given: u32,
 }
 
 impl Approvals {
@@ -46,8 +47,10 @@ impl Approvals {
         // a stage that is run again is asked about again
         let asked = asked.max(self.resets.get(&stage.id).copied().unwrap_or(0));
         let environment = stage.environment.clone().unwrap_or_default();
-        let waiting = Waiting { index, stage: stage.id.clone(), environment, wanted: *approval, asked, told: 0 };
-        self.tell(&waiting, 0);
+        let said = self.journal.approvals().map_err(|error| error.to_string())?;
+        let given = given(approval, &about(&said, &stage.id, asked));
+        let waiting = Waiting { index, stage: stage.id.clone(), environment, wanted: *approval, asked, told: 0, given };
+        self.tell(&waiting);
         self.waiting.push(waiting);
         Ok(())
     }
@@ -88,27 +91,33 @@ impl Approvals {
             let (stage, by, note) = (one.stage.clone(), one.by.clone(), one.note.clone());
             self.emit(Kind::ApprovalGiven { stage, approved: one.approved, by, note });
         }
-        let more = std::mem::replace(&mut waiting.told, said.len()) < said.len();
+        waiting.told = said.len();
         match judge(&waiting.wanted, waiting.asked, &said, now()) {
             Ok(result) => Some(result),
             Err(given) => {
-                if more {
-                    self.tell(waiting, given);
+                if std::mem::replace(&mut waiting.given, given) != given {
+                    self.tell(waiting);
                 }
                 None
             }
         }
     }
 
-    fn tell(&self, waiting: &Waiting, given: u32) {
+    fn tell(&self, waiting: &Waiting) {
         let (stage, environment) = (waiting.stage.clone(), waiting.environment.clone());
         let expires = expires(&waiting.wanted, waiting.asked);
-        self.emit(Kind::ApprovalWaiting { stage, environment, count: waiting.wanted.count, given, expires });
+        self.emit(Kind::ApprovalWaiting { stage, environment, count: waiting.wanted.count, given: waiting.given, expires });
     }
 
     fn emit(&self, kind: Kind) {
         self.sink.emit(&Event { at: now(), kind });
     }
+}
+
+/// How many different people approved.
+fn given(wanted: &Wanted, said: &[&Approval]) -> u32 {
+    let people: BTreeSet<&str> = said.iter().filter(|one| one.approved).map(|one| one.by.as_str()).collect();
+    wanted.count.min(people.len() as u32)
 }
 
 /// What was said of a stage since it was asked about.
@@ -119,7 +128,8 @@ pub fn about<'a>(said: &'a [Approval], stage: &StageRef, asked: u64) -> Vec<&'a 
 /// What follows from what was said; or how many have approved, where nothing follows yet. Nobody counts twice, and one rejection is enough.
 pub fn judge(wanted: &Wanted, asked: u64, said: &[&Approval], now: u64) -> Result<ApprovalResult, u32> {
     let mut approved = BTreeSet::new();
-    for one in said {
+    let expires = expires(wanted, asked);
+    for one in said.iter().filter(|one| expires.is_none_or(|at| one.at < at)) {
         if approved.len() as u32 >= wanted.count {
             break;
         }
@@ -133,7 +143,7 @@ pub fn judge(wanted: &Wanted, asked: u64, said: &[&Approval], now: u64) -> Resul
     if given >= wanted.count {
         return Ok(ApprovalResult::Approved);
     }
-    match (expires(wanted, asked), wanted.timeout) {
+    match (expires, wanted.timeout) {
         (Some(at), Some(timeout)) if now >= at => {
             let timeout = humantime::format_duration(timeout);
             Ok(ApprovalResult::Rejected(format!("its approval was not given within {timeout}: {given} of {}", wanted.count)))
@@ -166,6 +176,9 @@ mod tests {
         // what was decided stays decided
         assert_eq!(judge(&wanted, 0, &[&anna, &ben, &no], 50), Ok(ApprovalResult::Approved));
         assert_eq!(judge(&wanted, 0, &[&anna], 100), rejected("its approval was not given within 100ns: 1 of 2"));
+        // and what comes too late is not heard
+        let brief = Wanted { count: 2, timeout: Some(Duration::from_nanos(5)) };
+        assert_eq!(judge(&brief, 0, &[&anna, &ben, &no], 50), rejected("its approval was not given within 5ns: 0 of 2"));
         assert!(about(&[anna], &StageRef::new("deploy"), 6).is_empty());
     }
 }

@@ -87,7 +87,8 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
     });
     let drive = Drive { plan, run, options, attempts: attempts.clone(), sink, reports, told, journal: journal.clone(), past, signals };
     let verdict = drive.run().await;
-    if verdict != event::Verdict::Waiting {
+    // what could not be recorded is done again, in the folders that it was done in
+    if verdict != event::Verdict::Waiting && journal.failed().is_none() {
         attempts.run.clear().map_err(anyhow::Error::from)?;
     }
     drop(attempts);
@@ -123,7 +124,7 @@ pub fn screen(global: &Global) -> Box<dyn EventSink> {
     let format = match global.format {
         Format::Json => report::Format::Json,
         Format::Auto if report::detect::live(stdout.is_terminal(), &env) => report::Format::Terminal,
-        Format::Auto | Format::Plain => report::Format::Plain,
+        Format::Auto | Format::Plain | Format::Sarif => report::Format::Plain,
     };
     let options = report::Options { color, unicode, width: None, verbosity };
     report::sink(format, std::io::stdout(), options)

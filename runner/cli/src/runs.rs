@@ -16,6 +16,8 @@ pub enum Wanted {
     Any,
     /// The latest that has not come to its end.
     Unfinished,
+    /// The latest that has not passed.
+    NotPassed,
 }
 
 /// The runner's folder: here or in a folder above.
@@ -39,14 +41,19 @@ pub fn root(state: &State) -> PathBuf {
 /// The run that is meant: an id, the beginning of one, or `latest`.
 pub fn find(state: &State, name: Option<&str>, wanted: Wanted) -> Result<String, CliError> {
     let runs = state.runs().map_err(anyhow::Error::from)?;
+    let wanted = if name == Some("latest") { Wanted::Any } else { wanted };
     let Some(name) = name.filter(|name| *name != "latest") else {
         let fits = |run: &&String| match wanted {
             Wanted::Any => true,
-            Wanted::Unfinished => unfinished(&state.run_folder(run)),
+            Wanted::Unfinished => stands(&state.run_folder(run)) == Stands::Unfinished,
+            Wanted::NotPassed => matches!(stands(&state.run_folder(run)), Stands::Unfinished | Stands::Failed),
         };
         return runs.iter().rev().find(fits).cloned().ok_or_else(|| match wanted {
-            Wanted::Any => CliError::usage("there are no runs yet", "start one with `runner exec`"),
-            Wanted::Unfinished => CliError::usage("no run waits to be gone on with", "list them with `runner runs`, or name one"),
+            _ if runs.is_empty() => CliError::usage("there are no runs yet", "start one with `runner exec`"),
+            Wanted::Any | Wanted::Unfinished => {
+                CliError::usage("no run waits to be gone on with", "list them with `runner runs`, or name one")
+            }
+            Wanted::NotPassed => CliError::usage("no run has failed", "list them with `runner runs`, or name one"),
         });
     };
     let matching: Vec<&String> = runs.iter().filter(|run| run.starts_with(name)).collect();
@@ -61,11 +68,24 @@ pub fn find(state: &State, name: Option<&str>, wanted: Wanted) -> Result<String,
     }
 }
 
-/// Whether a run was cut off, was stopped, or waits for a person.
-fn unfinished(folder: &Path) -> bool {
+/// How a run stands, as far as it can be read.
+#[derive(PartialEq, Eq)]
+enum Stands {
+    Passed,
+    Failed,
+    /// It was cut off, was stopped, or waits for a person.
+    Unfinished,
+    Unreadable,
+}
+
+fn stands(folder: &Path) -> Stands {
     use event::Verdict;
-    let Ok(reader) = Reader::open(folder) else { return false };
-    !matches!(reader.finished(), Ok(Some((Verdict::Passed | Verdict::Failed | Verdict::Denied | Verdict::TimedOut, _))) | Err(_))
+    match Reader::open(folder).and_then(|reader| reader.finished()) {
+        Ok(Some((Verdict::Passed, _))) => Stands::Passed,
+        Ok(Some((Verdict::Failed | Verdict::Denied | Verdict::TimedOut, _))) => Stands::Failed,
+        Ok(_) => Stands::Unfinished,
+        Err(_) => Stands::Unreadable,
+    }
 }
 
 /// A run goes on with what it was started with; that the file says something else by now is worth knowing.

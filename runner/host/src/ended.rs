@@ -97,6 +97,8 @@ impl Finished {
             LedgerError::Diverged(_) => Finished::failed(FailureKind::Diverged, message),
             LedgerError::Over => Finished::stopped(),
             LedgerError::InDoubt { effect, subject, .. } => {
+                // reports name the effect themselves, and how to choose
+                let message = "it was cut off, and nothing can tell whether it happened".to_owned();
                 let suspended = Suspended { effect: effect.clone(), subject: subject.clone(), message };
                 Finished { suspended: Some(suspended), ..Finished::stopped() }
             }

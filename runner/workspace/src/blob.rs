@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{CWD, Mode, OFlags, SeekFrom, fstat, openat, seek};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom, Timespec, Timestamps, UTIME_NOW, fstat, openat, seek, utimensat};
 use rustix::io::{Errno, read};
 use serde::{Deserialize, Serialize};
 
@@ -199,9 +199,13 @@ impl BlobStore {
         }
     }
 
-    /// A blob of another length is a broken one, and is replaced.
+    /// A blob of another length is a broken one, and is replaced. One that is there is touched, so that it is not taken for an old one
+    /// that nobody needs (`garbage`); if that fails it may be gone by now, and is written anew.
     fn has(&self, digest: &Digest, size: u64) -> bool {
-        std::fs::symlink_metadata(self.blob_path(digest)).is_ok_and(|found| found.is_file() && found.len() == size)
+        let path = self.blob_path(digest);
+        let there = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() == size);
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        there && utimensat(CWD, &path, &Timestamps { last_access: now, last_modification: now }, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     fn temporary(&self) -> Result<Temporary> {

@@ -16,13 +16,17 @@ pub fn run(args: &Approve, approved: bool, global: &Global, out: &mut dyn Write)
     let run = runs::find(&state, Some(&args.run), runs::Wanted::Any)?;
     let folder = state.run_folder(&run);
     let waiting = waiting(&folder)?;
-    let Some(stage) = waiting.iter().find(|stage| stage.as_str() == args.stage) else {
+    let Some((stage, expires)) = waiting.iter().find(|(stage, _)| stage.as_str() == args.stage) else {
         let hint = match waiting.as_slice() {
             [] => format!("nothing waits in this run; see `runner show {run}`"),
-            some => format!("waiting: {}", some.iter().map(StageRef::as_str).collect::<Vec<_>>().join(", ")),
+            some => format!("waiting: {}", some.iter().map(|(stage, _)| stage.as_str()).collect::<Vec<_>>().join(", ")),
         };
         return Err(CliError::usage(format!("stage `{}` of run {run} does not wait for approval", args.stage), hint));
     };
+    if expires.is_some_and(|at| now() >= at) {
+        let message = format!("stage `{stage}` of run {run} waited for approval, and the time for it has passed");
+        return Err(CliError::usage(message, format!("`runner resume {run}` fails the stage, and `runner resume {run} --failed` asks again")));
+    }
     let by = match &args.by {
         Some(by) if by.trim().is_empty() => return Err(CliError::usage("`--as` is empty", "say in whose name")),
         Some(by) => by.trim().to_owned(),
@@ -37,14 +41,17 @@ pub fn run(args: &Approve, approved: bool, global: &Global, out: &mut dyn Write)
     Ok(Ending::Ok)
 }
 
-/// The stages that wait for approval.
-fn waiting(folder: &std::path::Path) -> Result<Vec<StageRef>, CliError> {
+/// The stages that wait for approval, and until when, in nanoseconds since 1970.
+fn waiting(folder: &std::path::Path) -> Result<Vec<(StageRef, Option<u64>)>, CliError> {
     let reader = Reader::open(folder).map_err(anyhow::Error::from)?;
-    let mut waiting: Vec<StageRef> = Vec::new();
+    let mut waiting: Vec<(StageRef, Option<u64>)> = Vec::new();
     for event in reader.events().map_err(anyhow::Error::from)? {
         match event.kind {
-            Kind::ApprovalWaiting { stage, .. } if !waiting.contains(&stage) => waiting.push(stage),
-            Kind::StageStarted { stage, .. } | Kind::StageFinished { stage, .. } => waiting.retain(|known| *known != stage),
+            Kind::ApprovalWaiting { stage, expires, .. } => {
+                waiting.retain(|(known, _)| *known != stage);
+                waiting.push((stage, expires));
+            }
+            Kind::StageStarted { stage, .. } | Kind::StageFinished { stage, .. } => waiting.retain(|(known, _)| *known != stage),
             _ => {}
         }
     }

@@ -12,7 +12,8 @@ use crate::{load, now, runs};
 
 pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
     let state = runs::state()?;
-    let run = runs::find(&state, args.run.as_deref(), runs::Wanted::Unfinished)?;
+    let wanted = if args.failed { runs::Wanted::NotPassed } else { runs::Wanted::Unfinished };
+    let run = runs::find(&state, args.run.as_deref(), wanted)?;
     let folder = state.begin(&run).map_err(|error| match error {
         workspace::WorkspaceError::RunBusy { .. } => {
             CliError::usage(format!("run {run} is running"), format!("follow it with `runner logs {run} --follow`"))

@@ -140,7 +140,7 @@ impl BlobStore {
 
 fn length_if_older(path: &Path, before: SystemTime) -> Option<u64> {
     let found = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file)?;
-    (found.modified().ok()? < before).then(|| found.len())
+    (found.modified().ok()? < before).then_some(found.len())
 }
 
 /// Files below a folder and their bytes; what can't be looked at is not counted.

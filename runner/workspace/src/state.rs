@@ -4,6 +4,8 @@
 //! .runner/                    0700
 //!   .gitignore                `*`: the folder ignores itself
 //!   blobs/ab/cdef…            by BLAKE3 (blob.rs)
+//!   plugins/<digest>.wasm     components of runs that were imported
+//!   gc.lock                   held by the one that removes what nobody needs (garbage.rs)
 //!   runs/<id>/
 //!     lock                    held (flock) by the runner that works on the run
 //!     logs/<stage>.<attempt>.log

@@ -102,6 +102,8 @@ fn place(tree: &Node, text: &str, stage: &str) -> Option<Place> {
 #[derive(Default)]
 struct Usage {
     stages: BTreeMap<String, BTreeSet<Use>>,
+    /// Stage, effect and subject of what was only read.
+    read: HashSet<(String, String, String)>,
     /// Stages that started programs. What those did with files is not recorded.
     with_programs: HashSet<String>,
 }
@@ -119,13 +121,16 @@ impl Usage {
         if line.what == "commands.start" {
             self.with_programs.insert(name.to_owned());
         }
-        let uses = self.stages.entry(name.to_owned()).or_default();
         // a stage that reads a file a million times uses its grant once
-        let repeats = *class == Class::Read && line.what.starts_with("files.");
-        if repeats && uses.iter().any(|known| known.effect == line.what && known.subject == line.subject) {
+        let repeatable = *class == Class::Read && line.what.starts_with("files.");
+        if repeatable && !self.read.insert((name.to_owned(), line.what.clone(), line.subject.clone())) {
             return;
         }
-        uses.insert(Use { effect: line.what.clone(), subject: line.subject.clone(), request: request.clone() });
+        self.stages.entry(name.to_owned()).or_default().insert(Use {
+            effect: line.what.clone(),
+            subject: line.subject.clone(),
+            request: request.clone(),
+        });
     }
 }
 

@@ -58,7 +58,7 @@ impl Stage for Bench {
             }
             What::WriteAndSleep => {
                 write(&settings.path, settings.amount)?;
-                println!("written");
+                std::io::stdout().lock().write_all(b"written\n")?;
                 std::thread::sleep(Duration::from_secs(3));
             }
         }

@@ -25,7 +25,10 @@ pub fn run(args: &Approve, approved: bool, global: &Global, out: &mut dyn Write)
     };
     if expires.is_some_and(|at| now() >= at) {
         let message = format!("stage `{stage}` of run {run} waited for approval, and the time for it has passed");
-        return Err(CliError::usage(message, format!("`runner resume {run}` fails the stage, and `runner resume {run} --failed` asks again")));
+        return Err(CliError::usage(
+            message,
+            format!("`runner resume {run}` fails the stage, and `runner resume {run} --failed` asks again"),
+        ));
     }
     let by = match &args.by {
         Some(by) if by.trim().is_empty() => return Err(CliError::usage("`--as` is empty", "say in whose name")),

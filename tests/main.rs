@@ -1,8 +1,8 @@
 //! The end-to-end tests: the built runner, on real projects, seen from outside.
 
 mod cases {
-    mod boundary;
     mod approvals;
+    mod boundary;
     mod code_store;
     mod command_line;
     mod confinement;

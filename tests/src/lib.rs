@@ -3,15 +3,23 @@
 //! The tests themselves are `tests/main.rs` and `tests/cases/`, one test binary of the package `cli` (only there does cargo say where
 //! the binary is).
 
+mod disk;
+mod foreign;
 mod guests;
 mod hostile;
+mod offline;
 pub mod processes;
 mod run;
 pub mod runs;
+mod server;
 mod told;
 pub mod xml;
 
+pub use disk::Disk;
+pub use foreign::foreign;
 pub use guests::guest;
 pub use hostile::Case;
+pub use offline::Replayed;
 pub use run::{Finished, Project, Running, confined, skipped};
+pub use server::Server;
 pub use told::{Attempt, Denial, Ended, Told};

@@ -76,6 +76,13 @@ impl Project {
         self
     }
 
+    /// Takes back what [`Project::env`] gave.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.env.retain(|(known, _)| known != name);
+        self
+    }
+
     pub fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         let path = self.path().join(path);
         fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("a folder");
@@ -97,9 +104,12 @@ impl Project {
         &self.path
     }
 
-    fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(&self.runner);
+    /// `through`: a program that starts the runner, with its own arguments; none if it is empty.
+    fn command<S: AsRef<OsStr>>(&self, through: &[&str], arguments: &[S]) -> Command {
+        let words: Vec<&OsStr> = through.iter().map(OsStr::new).chain([self.runner.as_os_str()]).collect();
+        let mut command = Command::new(words[0]);
         command
+            .args(&words[1..])
             .args(arguments)
             .current_dir(self.path())
             .env("XDG_CACHE_HOME", cache())
@@ -107,6 +117,7 @@ impl Project {
             .env_remove("GITHUB_ACTIONS")
             .env_remove("CLICOLOR_FORCE")
             .env_remove("PIPELINE_UNCONFINED")
+            .env_remove("PIPELINE_FAULT")
             .envs(self.env.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -126,7 +137,12 @@ impl Project {
 
     /// Starts the runner and lets it run.
     pub fn start<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Running {
-        let mut child = self.command(arguments).spawn().expect("the runner starts");
+        self.start_through(&[], arguments)
+    }
+
+    /// Has another program start it.
+    pub fn start_through<S: AsRef<OsStr>>(&self, through: &[&str], arguments: &[S]) -> Running {
+        let mut child = self.command(through, arguments).spawn().expect("the runner starts");
         let stdout = Stream::of(child.stdout.take().expect("piped"));
         let stderr = Stream::of(child.stderr.take().expect("piped"));
         Running { child, stdout, stderr, began: Instant::now() }

@@ -66,6 +66,8 @@ struct Witness {
     offset: u64,
     length: u64,
     digest: blake3::Hash,
+    /// It was less than was asked for: there the file ended.
+    ended: bool,
 }
 
 /// More ranges than this are not compared.
@@ -190,13 +192,13 @@ impl FileSystem {
         Ok(OpenObject { fd, mount: lost.mount, path: lost.path.clone(), identity, orphan: AtomicBool::new(false) })
     }
 
-    /// What an earlier process read of a file. Remembered if the stage can't have changed it: then it must still be the same.
-    pub fn witness(&self, file: &OpenRef, offset: u64, bytes: &[u8]) {
+    /// What an earlier process read of a file, when it asked for so many bytes. Remembered if the stage can't have changed it: then it must still be the same.
+    pub fn witness(&self, file: &OpenRef, offset: u64, asked: u64, bytes: &[u8]) {
         let view = self.policy.view(file.mount);
         let mut witnessed = self.witnessed.lock().unwrap_or_else(PoisonError::into_inner);
         if file.mount == Mount::Workspace && view.reach(&file.path) != Reach::Write && witnessed.len() < WITNESSED_MAX {
             let (path, length) = (file.path.clone(), bytes.len() as u64);
-            witnessed.push(Witness { path, offset, length, digest: blake3::hash(bytes) });
+            witnessed.push(Witness { path, offset, length, digest: blake3::hash(bytes), ended: length < asked });
         }
     }
 
@@ -214,10 +216,12 @@ impl FileSystem {
                 }
             }
             let Some((_, fd)) = &open else { continue };
-            // a read at the end is as long as the file was
+            // one byte more: a file that ended here must still end here
             match read_at(fd, (witness.length + 1).min(READ_MAX as u64), witness.offset) {
                 Ok(mut bytes) => {
-                    bytes.truncate(witness.length as usize);
+                    if !witness.ended {
+                        bytes.truncate(witness.length as usize);
+                    }
                     if blake3::hash(&bytes) != witness.digest {
                         return Some((witness, "the file has changed since".to_owned()));
                     }

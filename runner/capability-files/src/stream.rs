@@ -50,7 +50,7 @@ pub fn read(boundary: &Boundary, held: &Held, file: &OpenRef, length: u64, offse
         Err(code) => (Err(code), Bytes::new()),
     })?;
     if again && result.is_ok() {
-        held.files.witness(file, offset, &bytes);
+        held.files.witness(file, offset, length, &bytes);
     }
     Ok(result.map(|()| bytes))
 }

@@ -90,7 +90,7 @@ mod tests {
         let granted = [(".", Access::Read), ("docs", Access::Write), ("docs/api", Access::Write), ("target", Access::Write)];
         let used = [
             ("files.open", at(".", "src/main.rs", json!({ "read": true, "write": false }))),
-            ("files.open", at("docs", "../docs/guide.md", json!({ "read": true, "write": false }))),
+            ("files.open", at("docs", "x/../guide.md", json!({ "read": true, "write": false }))),
             ("files.make-directory", at("docs", "api/v1", json!(null))),
         ];
         assert_eq!(

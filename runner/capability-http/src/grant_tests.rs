@@ -150,7 +150,7 @@ fn unused(text: &str, requests: &[(&str, &str)]) -> Vec<String> {
     let grant = capability::testing::grant(&HttpSchema, text).unwrap_or_else(|_| panic!("{text} is a grant"));
     let requests: Vec<String> =
         requests.iter().map(|(method, url)| serde_json::json!({ "method": method, "url": url, "headers": [] }).to_string()).collect();
-    let mut used = requests.iter().map(|request| Used { effect: "http.request", subject: "", request });
+    let mut used = requests.iter().map(|request| pipeline::grant::Used { effect: "http.request", subject: "", request });
     grant.unused(&mut used)
 }
 

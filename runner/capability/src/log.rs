@@ -5,6 +5,9 @@
 //! an event for every 4 KiB; whoever runs the stage calls [`StageLog::pass_on`] now and then, so that nobody waits for a line. At the
 //! limit nothing more is taken, the stage fails, and the file says why.
 //!
+//! What a component prints is made of what it was told, so the record of that goes to the disk before the log does
+//! ([`StageLog::behind`]): a log that knows more than the record could not be made again.
+//!
 //! An index beside the file says which stream each piece came from (`file`): when a component is run again, what it printed is compared
 //! with what it prints, and what its commands printed, which are not run again, is taken from the file.
 
@@ -40,8 +43,12 @@ pub struct StageLog {
     full: Notify,
 }
 
+/// Writes what must be on the disk before the log is.
+type Ahead = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
 struct Inner {
     target: Target,
+    ahead: Option<Ahead>,
     written: u64,
     /// Why nothing more is taken: the limit, or a disk that failed.
     closed: Option<Closed>,
@@ -79,17 +86,25 @@ impl StageLog {
     }
 
     /// The log of an attempt that is replayed: the recorded one is made again, from what the component prints now and what its commands
-    /// printed then, and written to `copy` if there is one.
+    /// printed then, and written to `copy` if there is one. One that was full is full at the same byte.
     ///
     /// # Errors
     /// If the recorded log can't be read, or the copy not be made.
-    pub fn replayed(recorded: &Path, copy: Option<&Path>, stage: StageRef, sink: Arc<dyn EventSink>) -> io::Result<Self> {
-        Ok(StageLog::onto(recorded, Target::replayed(recorded, copy)?, 0, stage, u64::MAX, sink))
+    pub fn replayed(recorded: &Path, copy: Option<&Path>, stage: StageRef, limit: u64, sink: Arc<dyn EventSink>) -> io::Result<Self> {
+        let (target, of_commands) = Target::replayed(recorded, copy)?;
+        Ok(StageLog::onto(recorded, target, of_commands, stage, limit, sink))
     }
 
     fn onto(path: &Path, target: Target, written: u64, stage: StageRef, limit: u64, sink: Arc<dyn EventSink>) -> Self {
-        let inner = Inner { target, written, closed: None, partial: BTreeMap::new(), batch: Vec::new(), batch_of: 0 };
+        let inner = Inner { target, ahead: None, written, closed: None, partial: BTreeMap::new(), batch: Vec::new(), batch_of: 0 };
         StageLog { stage, path: path.to_owned(), limit, sink, inner: Mutex::new(inner), full: Notify::new() }
+    }
+
+    /// Nothing that the component prints is written or shown before `ahead` has written what it was told.
+    #[must_use]
+    pub fn behind(self, ahead: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).ahead = Some(Box::new(ahead));
+        self
     }
 
     /// Of a replay: how many recorded bytes of the component it has not printed (again) yet.
@@ -215,7 +230,8 @@ impl Inner {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let result = self.target.put(self.batch_of, &self.batch, &mut show);
+        let ahead = self.ahead.as_ref().filter(|_| self.batch_of == STAGE).map_or(Ok(()), |ahead| ahead());
+        let result = ahead.and_then(|()| self.target.put(self.batch_of, &self.batch, &mut show));
         self.batch.clear();
         result
     }
@@ -350,7 +366,7 @@ mod tests {
         let _ = again.write(Stream::Stage, b"before\nhalf b line\n");
         again.pass_on();
         assert_eq!(again.closed(), Some(Closed::Diverged { after: 12, of: 19 }));
-        let replay = StageLog::replayed(&path, None, StageRef::new("lint"), kept).unwrap();
+        let replay = StageLog::replayed(&path, None, StageRef::new("lint"), u64::MAX, kept).unwrap();
         let _ = replay.write(Stream::Stage, b"behind\n");
         replay.flush(None);
         assert_eq!(replay.closed(), Some(Closed::Diverged { after: 2, of: 19 }));
@@ -365,7 +381,7 @@ mod tests {
         drop(first);
         let (path, copy) = (folder.path().join("log"), folder.path().join("copy"));
         let kept = Arc::new(Kept::default());
-        let replay = StageLog::replayed(&path, Some(&copy), StageRef::new("lint"), kept.clone()).unwrap();
+        let replay = StageLog::replayed(&path, Some(&copy), StageRef::new("lint"), u64::MAX, kept.clone()).unwrap();
         assert_eq!(replay.missing(), 34);
         replay.write(Stream::Stage, b"before\nhalf a line\nno end").unwrap();
         replay.note("a note of the replay is not the record's");
@@ -388,5 +404,26 @@ mod tests {
         let text = std::fs::read_to_string(log.path()).unwrap();
         assert!(text.starts_with("12345\nabcd\n"), "{text}");
         assert!(text.contains("limit of 10 bytes"), "{text}");
+    }
+
+    /// A log that is ahead of the record could not be made again.
+    #[test]
+    fn nothing_is_written_before_the_record_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        let kept = Arc::new(Kept::default());
+        let sound = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let asked = sound.clone();
+        let log = StageLog::new(&path, StageRef::new("lint"), 1 << 20, kept.clone()).behind(move || {
+            if asked.load(std::sync::atomic::Ordering::SeqCst) { Ok(()) } else { Err(io::Error::other("no room for the record")) }
+        });
+        log.write(Stream::Stage, b"recorded\n").unwrap();
+        log.pass_on();
+        sound.store(false, std::sync::atomic::Ordering::SeqCst);
+        log.write(Stream::Stage, b"not recorded\n").unwrap();
+        log.flush(None);
+        assert_eq!(log.closed(), Some(Closed::Disk("no room for the record".to_owned())));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "recorded\n");
+        assert_eq!(kept.0.lock().unwrap().len(), 1, "it was shown");
     }
 }

@@ -82,7 +82,10 @@ impl Attempts {
             Some(_) => StageLog::taken_up(&folders.log, stage.id.clone(), stage.limits.log, self.sink.clone()),
         };
         let log = match log {
-            Ok(log) => Arc::new(log),
+            Ok(log) => {
+                let journal = self.journal.clone();
+                Arc::new(log.behind(move || journal.flush().map_err(std::io::Error::other)))
+            }
             Err(error) => {
                 let message = format!("the log {} can't be read: {error}", folders.log.display());
                 return Left { outcome: Finished::failed(FailureKind::Host, message).outcome, ..Left::default() };
@@ -168,8 +171,7 @@ impl Attempts {
         if let Some(begin) = &begun.cut {
             if begin.plugin != stage.plugin.digest {
                 let message = format!(
-                    "the stage can't go on where it was: its plugin `{}` was {:.12}, now it is {:.12}; put that one back, or run the stage anew \
-                     with `runner resume --failed`",
+                    "the stage can't go on where it was: its plugin `{}` was {:.12}, now it is {:.12}; run it anew with `runner resume --failed`",
                     begin.uses, begin.plugin, stage.plugin.digest
                 );
                 return Err((FailureKind::Diverged, message));
@@ -283,7 +285,11 @@ pub fn protected(plan: &Plan) -> Vec<String> {
     let mut paths = vec![PathBuf::from(".git")];
     let root = &plan.root;
     let relative = |path: &Path| path.canonicalize().ok().and_then(|path| path.strip_prefix(root).ok().map(Path::to_owned));
-    paths.extend(relative(&plan.file));
+    // by its name, whatever folder the runner was started in; and what it leads to, if it is a link
+    if let Some(name) = plan.file.file_name() {
+        paths.push(name.into());
+        paths.extend(relative(&root.join(name)));
+    }
     for stage in &plan.stages {
         if let pipeline::manifest::Provenance::Local(path) = &stage.plugin.provenance {
             paths.extend(relative(path));

@@ -68,6 +68,11 @@ impl Context {
         }
     }
 
+    /// How much the stage may print.
+    pub fn log_limit(&self) -> u64 {
+        self.limits.log
+    }
+
     pub fn to_text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }

@@ -287,7 +287,9 @@ impl EventSink for Journal {
         let mut front = lock(&shared.front);
         let Some(filed) = front.replayed.file(&event.kind) else { return };
         front.buffer.push(Row::Event { at: event.at, kind: filed.kind, of: filed.of, json });
-        if shared.pushed(front) {
+        // What a person is told to act on must be there for the command that they are told to type.
+        let awaited = matches!(event.kind, Kind::ApprovalWaiting { .. } | Kind::StageSuspended { .. } | Kind::StageRetrying { .. });
+        if shared.pushed(front) || awaited {
             // The error stays: whoever is next to ask gets it.
             let _ = shared.flush();
         }

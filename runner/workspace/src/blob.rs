@@ -192,11 +192,21 @@ impl BlobStore {
 
     fn open(&self, digest: &Digest) -> Result<OwnedFd> {
         let path = self.blob_path(digest);
-        match openat(CWD, &path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(blob) => Ok(blob),
-            Err(Errno::NOENT) => Err(WorkspaceError::MissingBlob { digest: digest.to_string() }),
-            Err(errno) => Err(errno).at(READING, path),
+        let aside = self.aside(digest);
+        // one that was moved aside to be looked at may be on its way back
+        for place in [&path, &aside, &path, &aside, &path] {
+            match openat(CWD, place, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(blob) => return Ok(blob),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno).at(READING, place),
+            }
         }
+        Err(WorkspaceError::MissingBlob { digest: digest.to_string() })
+    }
+
+    /// Where a blob is while it is decided whether it is still needed (`garbage`).
+    pub(crate) fn aside(&self, digest: &Digest) -> PathBuf {
+        self.folder.join("tmp").join(format!("removed-{digest}"))
     }
 
     /// A blob of another length is a broken one, and is replaced. One that is there is touched, so that it is not taken for an old one

@@ -3,7 +3,7 @@
 //! Runners store blobs while this happens. A blob is as old as the last time that somebody stored its bytes, also where they were there
 //! already ([`BlobStore::put`] touches it); young ones are left alone, because the journal that names them may not be written yet.
 //! A blob is first moved aside, then looked at once more: whoever stores it in between either finds it gone and writes it anew, or has
-//! touched it, and it is put back.
+//! touched it, and it is put back; whoever reads it looks there too.
 //!
 //! Deliberately absent: which runs are to go, and which blobs a run names.
 
@@ -13,7 +13,8 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::io::Errno;
 
 use crate::blob::{BlobStore, Digest};
 use crate::error::{At, Result};
@@ -118,16 +119,18 @@ impl BlobStore {
     }
 
     fn remove_blob(&self, path: &Path, digest: &Digest, before: SystemTime) -> Result<bool> {
-        let aside = self.path().join("tmp");
-        private_folder(&aside)?;
-        let aside = aside.join(format!("removed-{digest}"));
+        private_folder(&self.path().join("tmp"))?;
+        let aside = self.aside(digest);
         match fs::rename(path, &aside) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             other => other.at(DOING, path)?,
         }
         if length_if_older(&aside, before).is_none() {
-            fs::rename(&aside, path).at(DOING, path)?;
-            return Ok(false);
+            // one that was stored meanwhile stays: it is the younger
+            match renameat_with(CWD, &aside, CWD, path, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                other => return other.at(DOING, path).map(|()| false),
+            }
         }
         match fs::remove_file(&aside) {
             // swept with the unfinished blobs

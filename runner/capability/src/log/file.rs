@@ -72,6 +72,10 @@ impl Recorded {
         self.pieces.iter().filter(|(stream, _)| of(*stream)).map(|(_, length)| u64::from(*length)).sum()
     }
 
+    fn of_commands(&self) -> u64 {
+        self.left(|stream| stream != STAGE && stream != RUNNER)
+    }
+
     fn read(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         self.log.read_exact_at(&mut bytes, self.at)?;
@@ -127,13 +131,16 @@ impl Target {
         log.set_len(whole)?;
         let index = File::options().append(true).create(true).open(index_path(path))?;
         index.set_len(recorded.pieces.len() as u64 * 8)?;
-        let of_commands = recorded.left(|stream| stream != STAGE && stream != RUNNER);
+        let of_commands = recorded.of_commands();
         Ok((Target::File(LogFile { path: path.to_owned(), open: Some((log, index)), before: Some(recorded) }), of_commands))
     }
 
-    pub fn replayed(path: &Path, copy: Option<&Path>) -> io::Result<Target> {
+    /// With how much of what is there others printed.
+    pub fn replayed(path: &Path, copy: Option<&Path>) -> io::Result<(Target, u64)> {
         let copy = copy.map(File::create).transpose()?;
-        Ok(Target::Replay(Replay { recorded: Recorded::open(path)?, copy, printed: Vec::new() }))
+        let recorded = Recorded::open(path)?;
+        let of_commands = recorded.as_ref().map_or(0, Recorded::of_commands);
+        Ok((Target::Replay(Replay { recorded, copy, printed: Vec::new() }), of_commands))
     }
 
     pub fn put(&mut self, stream: u32, bytes: &[u8], show: Show<'_>) -> io::Result<()> {

@@ -112,7 +112,7 @@ pub trait Ledger: Send + Sync {
 
 impl Ledger for AttemptRecord {
     fn replays(&self) -> bool {
-        self.len() > 0
+        !self.is_empty()
     }
 
     fn recorded(&self, position: u64) -> Result<Option<Record>, LedgerError> {

@@ -236,13 +236,35 @@ impl Boundary {
         P: Policy<E> + ?Sized,
         B: Backend<E> + ?Sized,
     {
+    where
+        E: Effect,
+        P: Policy<E> + ?Sized,
+        B: Backend<E> + ?Sized,
+    {
+        self.cross_or_wait(policy, effect, backend, true).await
+    }
+
+    /// The same for what was held back: it waits for nothing but its backend. If the record ends here, what the world has lost is put back at
+    /// the next effect that may wait.
+    pub async fn cross_staged<E, P, B>(&self, policy: &P, effect: E, backend: &B) -> Result<E::Reply, Refusal>
+    where
+        E: Effect,
+        P: Policy<E> + ?Sized,
+        B: Backend<E> + ?Sized,
+    {
+        self.cross_or_wait(policy, effect, backend, false).await
+    }
+
+    async fn cross_or_wait<E, P, B>(&self, policy: &P, effect: E, backend: &B, waits: bool) -> Result<E::Reply, Refusal>
         self.settle();
         let request = json(&effect)?;
         let asked = asked(E::NAME, &request);
         let (position, record) = self.turn(E::NAME, &effect.subject(), &asked, Some(&request))?;
         match record {
             None => {
-                self.revive().await?;
+                if waits {
+                    self.revive().await?;
+                }
                 let crossing = Crossing { position, asked, request: &request, intended: false };
                 self.cross_live(policy, effect, backend, crossing).await
             }
@@ -252,13 +274,15 @@ impl Boundary {
                 self.tell(&denial);
                 Err(Refusal::Denied(denial))
             }
-            Some(RecordKind::Crossed { answer: Some(answer), .. }) => {
+            Some(RecordKind::Crossed { seen, answer: Some(answer), .. }) => {
                 self.shared.clock.reach(answer.clock);
                 Ok(recall::value(E::NAME, &answer.body)?)
             }
             Some(RecordKind::Crossed { seen, answer: None, .. }) => {
                 self.go_live()?;
-                self.revive().await?;
+                if waits {
+                    self.revive().await?;
+                }
                 let crossing = Crossing { position, asked, request: &request, intended: true };
                 if effect.class() == Class::Read {
                     return self.cross_live(policy, effect, backend, crossing).await;

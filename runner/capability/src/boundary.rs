@@ -52,6 +52,11 @@ pub trait Backend<E: Effect>: Send + Sync {
         async { recovery }
     }
 
+    /// The record has answered an effect, with what was seen then: for what the backend has to know of it all the same.
+    fn recalled(&self, effect: &E, seen: impl FnOnce() -> Option<E::Seen>, reply: &E::Reply) {
+        let _ = (effect, seen, reply);
+    }
+
     /// What the guest is told of an effect in doubt that is to be left alone: that it was cut off. `None`: the stage fails.
     fn skipped(&self, effect: &E) -> Option<E::Reply> {
         let _ = effect;
@@ -236,11 +241,6 @@ impl Boundary {
         P: Policy<E> + ?Sized,
         B: Backend<E> + ?Sized,
     {
-    where
-        E: Effect,
-        P: Policy<E> + ?Sized,
-        B: Backend<E> + ?Sized,
-    {
         self.cross_or_wait(policy, effect, backend, true).await
     }
 
@@ -256,6 +256,11 @@ impl Boundary {
     }
 
     async fn cross_or_wait<E, P, B>(&self, policy: &P, effect: E, backend: &B, waits: bool) -> Result<E::Reply, Refusal>
+    where
+        E: Effect,
+        P: Policy<E> + ?Sized,
+        B: Backend<E> + ?Sized,
+    {
         self.settle();
         let request = json(&effect)?;
         let asked = asked(E::NAME, &request);
@@ -276,7 +281,9 @@ impl Boundary {
             }
             Some(RecordKind::Crossed { seen, answer: Some(answer), .. }) => {
                 self.shared.clock.reach(answer.clock);
-                Ok(recall::value(E::NAME, &answer.body)?)
+                let reply = recall::value(E::NAME, &answer.body)?;
+                backend.recalled(&effect, || recall::value(E::NAME, &seen).ok(), &reply);
+                Ok(reply)
             }
             Some(RecordKind::Crossed { seen, answer: None, .. }) => {
                 self.go_live()?;

@@ -37,7 +37,9 @@ pub fn within(folder: &Path) -> Vec<u32> {
     let name = folder.file_name().expect("a folder has a name").to_string_lossy().into_owned();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    numbers.filter(|number: &u32| std::fs::read_to_string(format!("/proc/{number}/mountinfo")).is_ok_and(|mounts| mounts.contains(&name))).collect()
+    numbers
+        .filter(|number: &u32| std::fs::read_to_string(format!("/proc/{number}/mountinfo")).is_ok_and(|mounts| mounts.contains(&name)))
+        .collect()
 }
 
 /// Waits until no process sees the folder, for 30 seconds at most.

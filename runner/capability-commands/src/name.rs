@@ -53,7 +53,8 @@ impl Endpoint for Door {
             loop {
                 match self.connect_once(port).await {
                     Err(error)
-                        if error.kind() == io::ErrorKind::ConnectionRefused && self.patience.is_some_and(|until| Instant::now() < until) =>
+                        if error.kind() == io::ErrorKind::ConnectionRefused
+                            && self.patience.is_some_and(|until| Instant::now() < until) =>
                     {
                         tokio::time::sleep(PAUSE).await;
                     }

@@ -9,7 +9,7 @@ use capability::log::Recorded;
 use end_to_end::world::{Happened, World};
 use end_to_end::{Finished, Project, guest, processes};
 use event::{Outcome, Stream};
-use journal::{LineVerdict, Reader};
+use journal::{Class, LineVerdict, Reader};
 use serde_json::Value;
 
 use crate::RUNNER;
@@ -122,6 +122,8 @@ pub struct Point {
     pub moment: Moment,
     pub what: String,
     pub subject: String,
+    /// It must not happen twice, or tells how something that must not ended: every moment of it counts.
+    pub delicate: bool,
 }
 
 impl Point {
@@ -238,7 +240,9 @@ impl Trial {
                 LineVerdict::Granted { .. } => &[Moment::Before, Moment::Between, Moment::After],
                 _ => &[Moment::Between, Moment::After],
             };
-            let point = |moment: &Moment| Point { number, moment: *moment, what: line.what.clone(), subject: line.subject.clone() };
+            let delicate = matches!(line.verdict, LineVerdict::Granted { class: Class::Once, .. }) || line.what.starts_with("commands.");
+            let (what, subject) = (&line.what, &line.subject);
+            let point = |moment: &Moment| Point { number, moment: *moment, what: what.clone(), subject: subject.clone(), delicate };
             points.extend(moments.iter().map(point));
         };
         self.reader().lines(None, &mut add).expect("the journal can be read");
@@ -261,7 +265,13 @@ impl Trial {
             let stage = attempt.begin.stage.as_str().to_owned();
             let Some(end) = attempt.end else { return Err(format!("{stage} has no end")) };
             let artifacts = end.artifacts.iter().map(|artifact| format!("{} {}", artifact.name, artifact.digest)).collect();
-            left.stages.push(Ended { stage: stage.clone(), attempt: attempt.begin.attempt, outcome: end.outcome, outputs: end.outputs, artifacts });
+            left.stages.push(Ended {
+                stage: stage.clone(),
+                attempt: attempt.begin.attempt,
+                outcome: end.outcome,
+                outputs: end.outputs,
+                artifacts,
+            });
             let (mut printed, mut commands) = (String::new(), Vec::new());
             let log = Recorded::open(&run.join(format!("logs/{stage}.1.log"))).map_err(|error| error.to_string())?;
             let mut log = log.ok_or_else(|| format!("{stage} has no log"))?;
@@ -304,7 +314,9 @@ impl Trial {
             match (then, now) {
                 (Ok(then), Ok(now)) if then == now => {}
                 (then, now) => {
-                    let text = |bytes: std::io::Result<Vec<u8>>| bytes.map_or_else(|e| e.to_string(), |b| String::from_utf8_lossy(&b).into_owned());
+                    let text = |bytes: std::io::Result<Vec<u8>>| {
+                        bytes.map_or_else(|e| e.to_string(), |b| String::from_utf8_lossy(&b).into_owned())
+                    };
                     return Err(format!("the replay of {name} printed something else\n--- then\n{}\n--- now\n{}", text(then), text(now)));
                 }
             }
@@ -383,7 +395,7 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 
 /// The events that say how stages ended.
 fn short(events: &str) -> String {
-    let telling = ["stage-finished", "stage-suspended", "stage-resumed", "run-finished"];
+    let telling = ["stage-finished", "stage-suspended", "run-finished"];
     let of = |line: &&str| serde_json::from_str::<Value>(line).map_or(true, |event| telling.iter().any(|kind| event["event"] == *kind));
     events.lines().filter(of).collect::<Vec<_>>().join("\n")
 }

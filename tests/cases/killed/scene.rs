@@ -231,6 +231,13 @@ impl Trial {
         Reader::open(&self.run()).expect("the journal can be read")
     }
 
+    /// The last of its effects that is recorded.
+    pub fn cut_at(&self) -> String {
+        let mut last = String::new();
+        self.reader().lines(None, &mut |line| last = line.what).expect("the journal can be read");
+        last
+    }
+
     /// Every point at which the run could have been killed.
     pub fn points(&self) -> Vec<Point> {
         let (mut points, mut number) = (Vec::new(), 0);

@@ -10,6 +10,7 @@ mod cases {
     mod determinism;
     mod escapes;
     mod grants;
+    mod history;
     mod limits;
     mod outcomes;
     mod plugin_guide;

@@ -3,8 +3,9 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use capability::denial::toml_string;
 use pipeline::diagnostic::Diagnostic;
-use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema};
+use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
 use pipeline::node::{Node, Spanned, TableReader, Value};
 
 use crate::jail::toolchain::{self, Toolchain};
@@ -167,6 +168,32 @@ impl Grant for CommandsGrant {
             }
         }
     }
+
+    fn unused(&self, used: &mut dyn Iterator<Item = Used<'_>>) -> Vec<String> {
+        self.idle(used)
+    }
+}
+
+impl CommandsGrant {
+    /// Programs that were never started.
+    fn idle(&self, used: &mut dyn Iterator<Item = Used<'_>>) -> Vec<String> {
+        #[derive(serde::Deserialize)]
+        struct Start {
+            program: String,
+        }
+        let mut idle: Vec<&String> = self.programs.iter().collect();
+        for used in used.filter(|used| used.effect == "commands.start") {
+            // what can't be read may have been any of them
+            let Some(program) = serde_json::from_str::<Start>(used.request).ok().and_then(|start| normal_program(&start.program)) else {
+                return Vec::new();
+            };
+            idle.retain(|known| **known != program);
+        }
+        if idle.len() == self.programs.len() {
+            return vec!["the whole grant: no program was started".to_owned()];
+        }
+        idle.into_iter().map(|program| format!("{} in `programs`: never started", toml_string(program))).collect()
+    }
 }
 
 /// The folders and files that a toolchain shows, and its variables.
@@ -211,4 +238,33 @@ pub fn normal_path(path: &str) -> Option<String> {
         (false, true) => capability::state::WORKSPACE.to_owned(),
         (false, false) => format!("{}/{joined}", capability::state::WORKSPACE),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unused(programs: &[&str], started: &[&str]) -> Vec<String> {
+        let programs = programs.iter().map(|program| normal_program(program).unwrap()).collect();
+        let grant = CommandsGrant { place: Place::Process, programs, repeatable: false, toolchains: Vec::new() };
+        let requests: Vec<String> =
+            started.iter().map(|program| serde_json::json!({ "program": program, "arguments": [] }).to_string()).collect();
+        let mut used = requests.iter().map(|request| Used { effect: "commands.start", subject: "", request });
+        grant.unused(&mut used)
+    }
+
+    #[test]
+    fn programs_that_were_never_started_could_go() {
+        let programs = &["cargo", "./scripts/check.sh", "git"];
+        assert_eq!(unused(programs, &["cargo", "scripts/check.sh"]), ["\"git\" in `programs`: never started"]);
+        assert_eq!(unused(programs, &["cargo", "git", "/workspace/scripts/./check.sh"]), [""; 0]);
+        assert_eq!(unused(programs, &[]), ["the whole grant: no program was started"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_takes_nothing_away() {
+        let grant = CommandsGrant { place: Place::Process, programs: vec!["git".into()], repeatable: false, toolchains: Vec::new() };
+        let used = Used { effect: "commands.start", subject: "make", request: "{}" };
+        assert_eq!(grant.unused(&mut [used].into_iter()), [""; 0]);
+    }
 }

@@ -4,10 +4,11 @@ use std::any::Any;
 use std::sync::Arc;
 
 use pipeline::diagnostic::Diagnostic;
-use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, MountRule};
+use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, MountRule, Used};
 use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
 
 use crate::path::{Outside, ROOT, lexical, within_any_case};
+use crate::used;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -49,6 +50,10 @@ impl Grant for FilesGrant {
 
     fn mounts(&self) -> Vec<MountRule> {
         self.rules.iter().map(|rule| MountRule { path: rule.path.clone(), writable: rule.access == Access::Write }).collect()
+    }
+
+    fn unused(&self, used: &mut dyn Iterator<Item = Used<'_>>) -> Vec<String> {
+        used::unused(&self.rules, used)
     }
 }
 

@@ -36,6 +36,7 @@ mod path;
 pub mod policy;
 mod resolve;
 mod stream;
+mod used;
 mod view;
 
 #[cfg(test)]

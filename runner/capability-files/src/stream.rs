@@ -43,7 +43,7 @@ impl Input for FileInput {
 pub fn read(boundary: &Boundary, held: &Held, file: &OpenRef, length: u64, offset: u64) -> Result<Reply<Bytes>, LedgerError> {
     let length = length.min(READ_MAX as u64);
     let subject = named(file.mount, &file.path);
-    let ask = Ask::new("files.read", &(held.handle, offset, length))?.of(subject);
+    let ask = Ask::new("files.read", &(held.handle, offset, length))?.of(subject).again();
     let again = boundary.replays();
     let (result, bytes): (Reply<()>, Bytes) = boundary.deliver_now(&ask, || match held.files.read(held.handle, length, offset) {
         Ok(bytes) => (Ok(()), bytes.into()),

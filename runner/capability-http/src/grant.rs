@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use capability::denial::toml_string;
 use pipeline::diagnostic::{Diagnostic, did_you_mean};
-use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema};
+use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
 use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
 
 use crate::address::{Reach, reach};
 use crate::pattern::UrlPattern;
+use crate::target::Target;
 
 /// The methods that a rule without `methods` allows.
 pub const DEFAULT_METHODS: [&str; 2] = ["GET", "HEAD"];
@@ -95,6 +96,41 @@ impl Grant for HttpGrant {
 
     fn authority(&self) -> Vec<Authority> {
         self.rules.iter().map(Rule::authority).collect()
+    }
+
+    /// Rules that no request fits, and methods that no request of a rule had.
+    fn unused(&self, used: &mut dyn Iterator<Item = Used<'_>>) -> Vec<String> {
+        #[derive(serde::Deserialize)]
+        struct Request {
+            method: String,
+            url: String,
+        }
+        let mut methods: Vec<Vec<String>> = vec![Vec::new(); self.rules.len()];
+        for used in used.filter(|used| used.effect == "http.request") {
+            // what can't be read may have been anything
+            let Ok(Request { method, url }) = serde_json::from_str(used.request) else { return Vec::new() };
+            let Ok(target) = Target::parse(&url) else { return Vec::new() };
+            // where several fit, none of them is told to go
+            for (rule, methods) in self.rules.iter().zip(&mut methods) {
+                if rule.allows(&method, &target) && !methods.contains(&method) {
+                    methods.push(method.clone());
+                }
+            }
+        }
+        let mut unused = Vec::new();
+        for (rule, used) in self.rules.iter().zip(methods) {
+            if used.is_empty() {
+                unused.push(format!("{rule}: no request"));
+            } else if used.len() < rule.methods.len() {
+                let narrower =
+                    Rule { methods: rule.methods.iter().filter(|method| used.contains(method)).cloned().collect(), ..rule.clone() };
+                // GET without HEAD is seldom meant, and both read
+                if narrower.methods != ["GET"] || rule.methods != DEFAULT_METHODS {
+                    unused.push(format!("{rule}: {narrower} is enough"));
+                }
+            }
+        }
+        unused
     }
 }
 

@@ -145,3 +145,37 @@ fn what_is_no_list_of_rules_is_shown() {
         [r#"http = "https://a.example/**""#, "http = true", "http = 3"].iter().map(|text| decode(text).unwrap_err()).collect();
     insta::assert_snapshot!(errors.join(""));
 }
+
+fn unused(text: &str, requests: &[(&str, &str)]) -> Vec<String> {
+    let grant = capability::testing::grant(&HttpSchema, text).unwrap_or_else(|_| panic!("{text} is a grant"));
+    let requests: Vec<String> =
+        requests.iter().map(|(method, url)| serde_json::json!({ "method": method, "url": url, "headers": [] }).to_string()).collect();
+    let mut used = requests.iter().map(|request| pipeline::grant::Used { effect: "http.request", subject: "", request });
+    grant.unused(&mut used)
+}
+
+#[test]
+fn rules_and_methods_that_no_request_needed_could_go() {
+    let text = r#"http = [
+    { url = "https://a.example/v1/**", methods = ["GET", "POST"] },
+    { url = "https://b.example/**" },
+    { url = "https://c.example/x", query = ["page"] },
+]
+"#;
+    let found = unused(text, &[("GET", "https://a.example/v1/x"), ("GET", "https://b.example/y"), ("GET", "https://c.example/x?page=2")]);
+    assert_eq!(
+        found,
+        [
+            r#"{ url = "https://a.example/v1/**", methods = ["GET", "POST"] }: { url = "https://a.example/v1/**", methods = ["GET"] } is enough"#
+        ]
+    );
+    let found = unused(text, &[("POST", "https://a.example/v1/x"), ("GET", "https://a.example/v1/x"), ("HEAD", "https://b.example/y")]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].ends_with("methods = [\"HEAD\"] } is enough"), "{found:?}");
+    assert!(found[1].starts_with("{ url = \"https://c.example/x\"") && found[1].ends_with(": no request"), "{found:?}");
+}
+
+#[test]
+fn a_request_that_cannot_be_read_takes_nothing_away() {
+    assert_eq!(unused(r#"http = [{ url = "https://a.example/**" }]"#, &[("GET", "no url")]), [""; 0]);
+}

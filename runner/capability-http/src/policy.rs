@@ -173,7 +173,7 @@ impl HttpPolicy {
 }
 
 impl Rule {
-    fn allows(&self, method: &str, target: &Target) -> bool {
+    pub(crate) fn allows(&self, method: &str, target: &Target) -> bool {
         self.allows_method(method) && self.url.matches(target) && self.allows_query(target)
     }
 

@@ -6,6 +6,8 @@
 //! anything that a capability knows.
 
 mod recall;
+#[cfg(test)]
+mod tests;
 
 pub use recall::{Ask, Revive};
 

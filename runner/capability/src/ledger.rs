@@ -30,7 +30,10 @@ pub enum LedgerError {
     #[error("the record ends here")]
     Over,
     /// The bytes were more than the stage's `record` limit allowed to keep.
-    #[error("{what} {subject}: its {length} bytes were not kept; run the stage with a higher `limits.record` to replay it")]
+    #[error(
+        "`{what}` {subject}: its {length} bytes were more than `limits.record` lets be kept, so the stage can't be run again on its record; raise the limit, \
+         and run it anew with `runner resume --failed` or a new run"
+    )]
     NotKept { what: String, subject: String, length: u64 },
 }
 
@@ -109,7 +112,7 @@ pub trait Ledger: Send + Sync {
 
 impl Ledger for AttemptRecord {
     fn replays(&self) -> bool {
-        self.len() > 0
+        !self.is_empty()
     }
 
     fn recorded(&self, position: u64) -> Result<Option<Record>, LedgerError> {

@@ -17,7 +17,6 @@ pub mod ledger;
 pub mod log;
 pub mod registry;
 pub mod state;
-#[cfg(feature = "testing")]
 pub mod testing;
 
 pub use boundary::{Ask, Backend, Boundary, Mode, Permitted, Policy, Recovery, Refusal, Revive, Staged};

@@ -1,4 +1,5 @@
-//! For the capabilities' own tests: a TOML snippet becomes a decoded grant and a setting, with no guest and no engine.
+//! For the capabilities' own tests: a TOML snippet becomes a decoded grant and a setting, with no guest and no engine. Always compiled: a
+//! feature for it would have `cargo test` and `cargo run` build everything above it in turns.
 
 use std::sync::Arc;
 

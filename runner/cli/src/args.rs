@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use report::history::RunState;
 
 /// Run CI/CD pipelines whose stages are sandboxed WebAssembly components
 #[derive(Debug, Parser)]
@@ -48,6 +49,8 @@ pub enum Format {
     Auto,
     Plain,
     Json,
+    /// Only of `ledger`: its denials for the finders of code scanners
+    Sarif,
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,6 +71,22 @@ pub enum Command {
     Plan(Planned),
     /// Show what a plugin says of itself: settings, requests, imports
     Inspect(Inspect),
+    /// List the runs, newest first
+    Runs(Runs),
+    /// Show one run: its stages, what they found and left, what they were denied
+    Show(Show),
+    /// Print what the stages of a run printed
+    Logs(Logs),
+    /// List every effect that the stages of a run asked for, granted and denied, and the grants that were never used
+    Ledger(Ledger),
+    /// List what the stages of a run left, or take it out
+    Artifacts(Artifacts),
+    /// Write a run into one file, to look at it and replay it elsewhere
+    Export(Export),
+    /// Take in a run that was exported elsewhere
+    Import(Import),
+    /// Remove old runs, and what no remaining run needs
+    Gc(Gc),
     /// Look at this machine: what works here, and how to mend what does not
     Doctor,
     /// Print completions for a shell
@@ -211,6 +230,122 @@ pub struct Planned {
 pub struct Inspect {
     /// A bundled plugin's name, or a path to a .wasm file; without it: a list of the bundled ones
     pub plugin: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Runs {
+    /// Only those of this pipeline
+    #[arg(long, value_name = "NAME")]
+    pub pipeline: Option<String>,
+    /// Only those that stand like this: running, passed, failed, denied, timed-out, interrupted, terminated, waiting, cut-off
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub state: Vec<RunState>,
+    /// Only those that began since: `2d`, `90m`, or a date
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The run: its id, the beginning of it, or `latest`
+    pub run: String,
+    /// One stage from close by, with its effects
+    pub stage: Option<String>,
+    /// The effects of all stages too
+    #[arg(long)]
+    pub effects: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The run: its id, the beginning of it, or `latest`
+    pub run: String,
+    /// Only this stage's
+    pub stage: Option<String>,
+    /// Of this attempt [default: the last]
+    #[arg(long, value_name = "N")]
+    pub attempt: Option<u32>,
+    /// Go on with what comes, until the stage or the run has ended
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only what came from here
+    #[arg(long, value_enum, value_name = "STREAM")]
+    pub stream: Option<LogStream>,
+    /// The bytes as they are, without headings, also to a terminal
+    #[arg(long)]
+    pub raw: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogStream {
+    /// The component itself
+    Stage,
+    /// The programs that it started
+    Command,
+    /// The runner
+    Runner,
+}
+
+#[derive(Debug, Args)]
+pub struct Ledger {
+    /// The run: its id, the beginning of it, or `latest`
+    pub run: String,
+    /// Only this stage's
+    pub stage: Option<String>,
+    /// Only what was denied
+    #[arg(long, conflicts_with = "granted")]
+    pub denied: bool,
+    /// Only what was granted
+    #[arg(long)]
+    pub granted: bool,
+    /// Everything that is recorded, also how often a stage looked whether something had happened
+    #[arg(long)]
+    pub all: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Artifacts {
+    /// The run: its id, the beginning of it, or `latest`
+    pub run: String,
+    /// Only this one: `dist`, or `build.dist`
+    pub name: Option<String>,
+    /// Put its files into this folder, which is empty or not there
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The run: its id, the beginning of it, or `latest`
+    pub run: String,
+    /// The file to write [default: RUN.tar.gz]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Import {
+    /// A file that `runner export` wrote
+    pub file: PathBuf,
+    /// How many bytes it may hold at most when unpacked
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 30)]
+    pub max_size: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Keep the newest N runs
+    #[arg(long, value_name = "N", default_value_t = 50, conflicts_with = "keep_days")]
+    pub keep: usize,
+    /// Keep the runs of the last D days instead
+    #[arg(long, value_name = "D")]
+    pub keep_days: Option<u64>,
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -12,6 +12,7 @@ mod drive;
 mod error;
 mod fault;
 mod git;
+mod history;
 mod load;
 mod past;
 mod results;
@@ -67,6 +68,9 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
         std::env::set_current_dir(directory)
             .map_err(|e| CliError::usage(format!("{}: {e}", directory.display()), "-C wants a folder that exists"))?;
     }
+    if cli.global.format == args::Format::Sarif && !matches!(cli.command, Command::Ledger(_)) {
+        return Err(CliError::usage("only `ledger` reports as SARIF", "use `--format json`"));
+    }
     let mut out = std::io::stdout().lock();
     let printed = |result: std::io::Result<()>| match result {
         // a reader that has seen enough is no failure
@@ -88,6 +92,14 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
         }
         Command::Approve(args) => commands::approve::run(args, true, &cli.global, &mut out),
         Command::Reject(args) => commands::approve::run(args, false, &cli.global, &mut out),
+        Command::Runs(args) => commands::runs::run(args, &cli.global, &mut out),
+        Command::Show(args) => commands::show::run(args, &cli.global, &mut out),
+        Command::Logs(args) => commands::logs::run(args, &cli.global, &mut out),
+        Command::Ledger(args) => commands::ledger::run(args, &cli.global, &mut out),
+        Command::Artifacts(args) => commands::artifacts::run(args, &cli.global, &mut out),
+        Command::Export(args) => commands::export::run(args, &cli.global, &mut out),
+        Command::Import(args) => commands::import::run(args, &cli.global, &mut out),
+        Command::Gc(args) => commands::gc::run(args, &cli.global, &mut out),
         Command::Check(args) => commands::check::run(args, &cli.global, &mut out),
         Command::Plan(args) => commands::plan::run(args, &cli.global, &mut out),
         Command::Inspect(args) => commands::inspect::run(args, &cli.global, &mut out),

@@ -124,7 +124,7 @@ pub fn screen(global: &Global) -> Box<dyn EventSink> {
     let format = match global.format {
         Format::Json => report::Format::Json,
         Format::Auto if report::detect::live(stdout.is_terminal(), &env) => report::Format::Terminal,
-        Format::Auto | Format::Plain => report::Format::Plain,
+        Format::Auto | Format::Plain | Format::Sarif => report::Format::Plain,
     };
     let options = report::Options { color, unicode, width: None, verbosity };
     report::sink(format, std::io::stdout(), options)

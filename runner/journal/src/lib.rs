@@ -15,6 +15,7 @@
 //! which bytes are secret: callers mask them before they come here.
 
 mod approval;
+pub mod archive;
 mod attempt;
 mod body;
 mod buffer;
@@ -24,6 +25,7 @@ mod format;
 mod journal;
 pub mod model;
 mod open;
+mod overview;
 mod query;
 mod reader;
 mod replayed;
@@ -36,6 +38,7 @@ pub use error::{JournalError, Result};
 pub use journal::Journal;
 pub use model::*;
 pub use open::DATABASE;
+pub use overview::{InDoubt, Overview};
 pub use reader::{Reader, Recorded};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -62,6 +62,23 @@ pub trait Grant: Any + Debug + Send + Sync {
     fn mounts(&self) -> Vec<MountRule> {
         Vec::new()
     }
+
+    /// What of it could go, a line each with the TOML as it stands or should, given every effect that was granted to the stage. A stage
+    /// that does the same again must not miss it. None where the capability can't tell.
+    fn unused(&self, used: &mut dyn Iterator<Item = Used<'_>>) -> Vec<String> {
+        let _ = used;
+        Vec::new()
+    }
+}
+
+/// An effect that was granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used<'a> {
+    /// `files.open`.
+    pub effect: &'a str,
+    pub subject: &'a str,
+    /// The effect as JSON.
+    pub request: &'a str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -249,7 +249,7 @@ fn finding(finding: &Finding, lines: &mut Vec<Line>) {
     }
 }
 
-fn denied(denial: &DenialRecord, lines: &mut Vec<Line>) {
+pub fn denied(denial: &DenialRecord, lines: &mut Vec<Line>) {
     lines.push(
         Line::of(Role::Bad, "denied")
             .and(Role::Text, "  ")

@@ -9,6 +9,7 @@ mod detail;
 pub mod detect;
 mod duration;
 mod frame;
+pub mod history;
 mod json;
 mod junit;
 mod model;
@@ -34,6 +35,7 @@ pub use json::Json;
 pub use junit::Junit;
 pub use plain::Plain;
 pub use sanitize::clean;
+pub use summary::bytes as human_bytes;
 pub use terminal::Terminal;
 
 /// How a report for people looks.

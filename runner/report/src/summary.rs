@@ -225,7 +225,7 @@ pub fn verdict(run: &Run) -> Line {
 }
 
 /// `1.2 MB`: powers of a thousand, as file managers count.
-fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     let units = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if count < 1000 {
         return format!("{count} B");

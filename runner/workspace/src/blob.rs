@@ -11,7 +11,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{CWD, Mode, OFlags, SeekFrom, fstat, openat, seek};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, SeekFrom, Timespec, Timestamps, UTIME_NOW, fstat, openat, seek, utimensat};
 use rustix::io::{Errno, read};
 use serde::{Deserialize, Serialize};
 
@@ -192,16 +192,30 @@ impl BlobStore {
 
     fn open(&self, digest: &Digest) -> Result<OwnedFd> {
         let path = self.blob_path(digest);
-        match openat(CWD, &path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
-            Ok(blob) => Ok(blob),
-            Err(Errno::NOENT) => Err(WorkspaceError::MissingBlob { digest: digest.to_string() }),
-            Err(errno) => Err(errno).at(READING, path),
+        let aside = self.aside(digest);
+        // one that was moved aside to be looked at may be on its way back
+        for place in [&path, &aside, &path, &aside, &path] {
+            match openat(CWD, place, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(blob) => return Ok(blob),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno).at(READING, place),
+            }
         }
+        Err(WorkspaceError::MissingBlob { digest: digest.to_string() })
     }
 
-    /// A blob of another length is a broken one, and is replaced.
+    /// Where a blob is while it is decided whether it is still needed (`garbage`).
+    pub(crate) fn aside(&self, digest: &Digest) -> PathBuf {
+        self.folder.join("tmp").join(format!("removed-{digest}"))
+    }
+
+    /// A blob of another length is a broken one, and is replaced. One that is there is touched, so that it is not taken for an old one
+    /// that nobody needs (`garbage`); if that fails it may be gone by now, and is written anew.
     fn has(&self, digest: &Digest, size: u64) -> bool {
-        std::fs::symlink_metadata(self.blob_path(digest)).is_ok_and(|found| found.is_file() && found.len() == size)
+        let path = self.blob_path(digest);
+        let there = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() == size);
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        there && utimensat(CWD, &path, &Timestamps { last_access: now, last_modification: now }, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
     fn temporary(&self) -> Result<Temporary> {

@@ -4,6 +4,8 @@
 //! .runner/                    0700
 //!   .gitignore                `*`: the folder ignores itself
 //!   blobs/ab/cdef…            by BLAKE3 (blob.rs)
+//!   plugins/<digest>.wasm     components of runs that were imported
+//!   gc.lock                   held by the one that removes what nobody needs (garbage.rs)
 //!   runs/<id>/
 //!     lock                    held (flock) by the runner that works on the run
 //!     logs/<stage>.<attempt>.log
@@ -83,13 +85,17 @@ impl State {
     /// # Errors
     /// If they can't be listed.
     pub fn runs(&self) -> Result<Vec<String>> {
-        folder_names(&self.root.join("runs"))
+        let mut names = folder_names(&self.root.join("runs"))?;
+        // on its way in or out
+        names.retain(|name| !name.starts_with('.'));
+        Ok(names)
     }
 
     /// Whether a runner works on it.
     pub fn is_running(&self, run: &str) -> bool {
         let lock = std::fs::File::open(self.run_folder(run).join("lock"));
-        lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err())
+        // shared, so that two who look at once do not take each other for a runner
+        lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockShared).is_err())
     }
 
     /// Begins a run, or takes one up again: its folder exists and is locked for as long as the [`Run`] lives.
@@ -227,7 +233,7 @@ pub(crate) fn private_folder(path: &Path) -> Result<()> {
 }
 
 /// The names in a folder; none if it does not exist.
-fn folder_names(path: &Path) -> Result<Vec<String>> {
+pub(crate) fn folder_names(path: &Path) -> Result<Vec<String>> {
     let entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

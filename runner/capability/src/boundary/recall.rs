@@ -25,6 +25,7 @@ pub struct Ask<'a> {
     /// As JSON.
     about: String,
     promptly: bool,
+    again: bool,
     waits: Option<Option<u64>>,
 }
 
@@ -34,7 +35,7 @@ impl<'a> Ask<'a> {
     /// # Errors
     /// If it can't be written as JSON.
     pub fn new(what: &'static str, about: &impl Serialize) -> Result<Self, LedgerError> {
-        Ok(Ask { what, subject: Cow::Borrowed(""), about: json(about)?, promptly: false, waits: None })
+        Ok(Ask { what, subject: Cow::Borrowed(""), about: json(about)?, promptly: false, again: false, waits: None })
     }
 
     /// What it is aimed at, for people.
@@ -48,6 +49,14 @@ impl<'a> Ask<'a> {
     #[must_use]
     pub fn promptly(mut self) -> Self {
         self.promptly = true;
+        self
+    }
+
+    /// The world can be asked again and answers the same, if it is the same world: so does a file that was read. What is not kept of such an
+    /// answer is no obstacle to going on, only to an offline replay.
+    #[must_use]
+    pub fn again(mut self) -> Self {
+        self.again = true;
         self
     }
 
@@ -114,11 +123,8 @@ impl Boundary {
     {
         match self.delivery(ask)? {
             Turn::Recorded(answer) => self.recalled(ask, answer),
-            Turn::Verify(answer) => {
-                self.revive().await?;
-                let (_, bytes) = look.await?;
-                self.verified(ask, &answer, bytes)
-            }
+            // nothing that is waited for can be asked again
+            Turn::Verify(answer) => self.recalled(ask, answer),
             Turn::Live(position) => {
                 self.revive().await?;
                 if let Some(until) = ask.waits {
@@ -140,11 +146,11 @@ impl Boundary {
             None => Ok(Turn::Live(position)),
             Some(RecordKind::Delivered(answer)) => match (&answer.bytes, self.shared.mode) {
                 (Payload::Here(_), _) => Ok(Turn::Recorded(answer)),
-                (Payload::Digest { length, .. }, Mode::Offline) => {
+                (Payload::Digest { .. }, Mode::Live(_)) if ask.again => Ok(Turn::Verify(answer)),
+                (Payload::Digest { length, .. }, _) => {
                     let subject = ask.subject.clone().into_owned();
                     Err(LedgerError::NotKept { what: ask.what.to_owned(), subject, length: *length })
                 }
-                (Payload::Digest { .. }, Mode::Live(_)) => Ok(Turn::Verify(answer)),
             },
             Some(RecordKind::Waiting) => {
                 self.go_live()?;

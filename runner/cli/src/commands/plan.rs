@@ -18,7 +18,7 @@ pub fn run(args: &Planned, global: &Global, out: &mut dyn Write) -> Result<Endin
     let loaded = load::load(&args.source, global, "plan", false)?;
     let write = |out: &mut dyn Write| match global.format {
         Format::Json => writeln!(out, "{}", as_json(&loaded)),
-        Format::Auto | Format::Plain => as_text(&loaded, Style::new(load::color(global, &io::stdout())), out),
+        Format::Auto | Format::Plain | Format::Sarif => as_text(&loaded, Style::new(load::color(global, &io::stdout())), out),
     };
     write(out).map_err(anyhow::Error::from)?;
     Ok(Ending::Ok)

@@ -46,6 +46,14 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
         };
         return Err(CliError::usage(format!("run {run} is over: nothing is left to do"), hint));
     }
+    let timed_out = matches!(reader.finished().map_err(unreadable)?, Some((event::Verdict::TimedOut, _)));
+    if timed_out && !args.failed {
+        let message = format!("run {run} has used up the `timeout` of its pipeline");
+        return Err(CliError::usage(
+            message,
+            format!("run again what did not come to its end, with the whole time: `runner resume {run} --failed`"),
+        ));
+    }
     let fails_fast = header.fail_fast && outcomes.iter().flatten().any(Outcome::fails_run);
     if fails_fast && !args.failed {
         let message = format!("run {run} stopped at its first failure, as `--fail-fast` says");

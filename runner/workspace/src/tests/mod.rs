@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod copies;
+mod garbage;
 mod state;
 
 use std::os::unix::fs::PermissionsExt;

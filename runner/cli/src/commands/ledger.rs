@@ -1,0 +1,238 @@
+//! `ledger`: every effect that the stages of a run asked for, granted and denied; as SARIF for the finders of code scanners; and which grants
+//! were never used.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::io::Write;
+
+use event::{FailureKind, Outcome, StageRef};
+use journal::{Class, Line, LineVerdict};
+use pipeline::diagnostic::line_column;
+use pipeline::grant::Used;
+use pipeline::node::{Node, Value};
+use report::history::{Denied, Ledger as Table, Place, RunState, line_json, sarif};
+use serde_json::json;
+
+use crate::args::{Format, Global, Ledger};
+use crate::error::{CliError, Ending};
+use crate::history::{self, Recorded};
+use crate::style::Style;
+use crate::{load, runs};
+
+pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending, CliError> {
+    let recorded = history::open(&args.run)?;
+    let stages = args.stage.as_deref().map(|stage| recorded.pick(stage)).transpose()?;
+    let meant = |line: &Line| stages.as_ref().is_none_or(|stages| stages.contains(&line.stage));
+    if global.format == Format::Sarif {
+        return write_sarif(&recorded, meant, out);
+    }
+    let wanted = |line: &Line| {
+        let verdict = match line.verdict {
+            LineVerdict::Denied(_) => !args.granted,
+            LineVerdict::Granted { .. } => !args.denied,
+            LineVerdict::Delivered | LineVerdict::Waiting => !args.denied && !args.granted,
+        };
+        verdict && meant(line) && (args.all || history::counts(line))
+    };
+    let view = history::view(global);
+    let json = history::json(global);
+    let mut table = Table::new(&view);
+    let mut used = Usage::default();
+    let names = names(&recorded)?;
+    history::lines(&recorded.reader, None, |line| {
+        if let Some(name) = names.get(&line.stage) {
+            used.add(name, &line);
+        }
+        match (wanted(&line), json) {
+            (false, _) => Ok(()),
+            (true, true) => writeln!(out, "{}", line_json(&line)),
+            (true, false) => table.line(&line, out),
+        }
+    })?;
+    if !json && table.lines() == 0 {
+        writeln!(out, "no effect is like that").map_err(anyhow::Error::from)?;
+    }
+    if !args.denied {
+        write_removable(&recorded, stages.as_deref(), &used, global, out)?;
+    }
+    Ok(Ending::Ok)
+}
+
+/// The key in the pipeline file of each stage that began.
+fn names(recorded: &Recorded) -> Result<HashMap<StageRef, String>, CliError> {
+    Ok(recorded.attempts()?.into_iter().map(|attempt| (attempt.begin.stage, attempt.begin.name)).collect())
+}
+
+fn write_sarif(recorded: &Recorded, meant: impl Fn(&Line) -> bool, out: &mut dyn Write) -> Result<Ending, CliError> {
+    let header = recorded.reader.header();
+    let names = names(recorded)?;
+    let tree = pipeline::raw::tree(&header.text).ok();
+    let mut denials = Vec::new();
+    history::lines(&recorded.reader, None, |line| {
+        if let LineVerdict::Denied(denial) = &line.verdict
+            && meant(&line)
+        {
+            let place = tree.as_ref().zip(names.get(&line.stage)).and_then(|(tree, name)| place(tree, &header.text, name));
+            let (stage, denial) = (line.stage.to_string(), denial.clone());
+            denials.push(Denied { stage, attempt: line.attempt, position: line.position, denial, place });
+        }
+        Ok(())
+    })?;
+    let file = std::path::Path::new(&header.file).file_name().map_or_else(|| "pipeline.toml".into(), |name| name.to_string_lossy());
+    let log = sarif(&header.run, &header.pipeline, &file, &header.runner, &denials);
+    writeln!(out, "{log:#}").map_err(anyhow::Error::from)?;
+    Ok(Ending::Ok)
+}
+
+/// Where the grants of a stage stand: their key, or the stage's where it has none.
+fn place(tree: &Node, text: &str, stage: &str) -> Option<Place> {
+    let table = |node: &Node| match &node.value {
+        Value::Table(table) => Some(table.clone()),
+        _ => None,
+    };
+    let stages = table(tree)?;
+    let stages = table(stages.get("stage")?)?;
+    let key = stages.key(stage)?.clone();
+    let key = table(stages.get(stage)?).and_then(|stage| stage.key("grants").cloned()).unwrap_or(key);
+    let (line, column) = line_column(text, key.span.start);
+    let (end_line, end_column) = line_column(text, key.span.end);
+    Some(Place { line, column, end_line, end_column })
+}
+
+/// What of its grants each stage of the pipeline file used, all its instances and attempts together.
+#[derive(Default)]
+struct Usage {
+    stages: BTreeMap<String, BTreeSet<Use>>,
+    /// Stage, effect and subject of what was only read.
+    read: HashSet<(String, String, String)>,
+    /// Stages that started programs. What those did with files is not recorded.
+    with_programs: HashSet<String>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Use {
+    effect: String,
+    subject: String,
+    request: String,
+}
+
+impl Usage {
+    fn add(&mut self, name: &str, line: &Line) {
+        let LineVerdict::Granted { class, request } = &line.verdict else { return };
+        if line.what == "commands.start" {
+            self.with_programs.insert(name.to_owned());
+        }
+        // a stage that reads a file a million times uses its grant once
+        let repeatable = *class == Class::Read && line.what.starts_with("files.");
+        if repeatable && !self.read.insert((name.to_owned(), line.what.clone(), line.subject.clone())) {
+            return;
+        }
+        self.stages.entry(name.to_owned()).or_default().insert(Use {
+            effect: line.what.clone(),
+            subject: line.subject.clone(),
+            request: request.clone(),
+        });
+    }
+}
+
+/// A grant, or a part of one, that could go.
+struct Removable {
+    stage: String,
+    capability: &'static str,
+    text: String,
+}
+
+fn write_removable(
+    recorded: &Recorded,
+    stages: Option<&[StageRef]>,
+    used: &Usage,
+    global: &Global,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    // of a run that did not come to its end nobody knows what it would have used
+    if !matches!(recorded.stands()?, RunState::Passed | RunState::Failed) {
+        return Ok(());
+    }
+    let header = recorded.reader.header();
+    let loaded = match load::load_recorded(header, &runs::root(&recorded.state), global) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            history::warn(
+                &format!("which grants were never used is not known: the pipeline can't be planned here ({})", report::clean(first)),
+                global,
+            );
+            return Ok(());
+        }
+    };
+    let overview = recorded.reader.overview().map_err(anyhow::Error::from)?;
+    let did_its_work = |stage: &StageRef| {
+        matches!(overview.outcomes.get(stage), Some(Outcome::Passed { .. } | Outcome::Failed { kind: FailureKind::Failed, .. }))
+    };
+    let mut removable: Vec<Removable> = Vec::new();
+    let mut unknown: Vec<&str> = Vec::new();
+    for instances in loaded.plan.stages.chunk_by(|a, b| a.name == b.name) {
+        let name = &instances[0].name;
+        let asked = stages.is_none_or(|stages| instances.iter().any(|stage| stages.contains(&stage.id)));
+        if !asked || !instances.iter().all(|stage| did_its_work(&stage.id)) {
+            continue;
+        }
+        let none = BTreeSet::new();
+        let uses = used.stages.get(name).unwrap_or(&none);
+        let programs = used.with_programs.contains(name);
+        for grant in &instances[0].grants {
+            if programs && !grant.grant.mounts().is_empty() {
+                unknown.push(name);
+                continue;
+            }
+            // what one instance leaves unused another may need: they share the lines of the file
+            let unused = |stage: &pipeline::plan::Stage| -> Vec<String> {
+                let of = stage.grants.iter().find(|other| other.capability == grant.capability);
+                let mut uses = uses.iter().map(|used| Used { effect: &used.effect, subject: &used.subject, request: &used.request });
+                of.map(|planned| planned.grant.unused(&mut uses)).unwrap_or_default()
+            };
+            let others: Vec<Vec<String>> = instances[1..].iter().map(unused).collect();
+            for text in unused(&instances[0]) {
+                if others.iter().all(|other| other.contains(&text)) {
+                    removable.push(Removable { stage: name.clone(), capability: grant.capability, text });
+                }
+            }
+        }
+    }
+    show_removable(&removable, &unknown, global, out).map_err(|error| anyhow::Error::from(error).into())
+}
+
+fn show_removable(removable: &[Removable], unknown: &[&str], global: &Global, out: &mut dyn Write) -> std::io::Result<()> {
+    if history::json(global) {
+        let list: Vec<_> = removable
+            .iter()
+            .map(|Removable { stage, capability, text }| json!({ "stage": stage, "capability": capability, "text": text }))
+            .collect();
+        return writeln!(out, "{}", json!({ "removable": list, "not-known": unknown }));
+    }
+    let style = Style::new(load::color(global, &std::io::stdout()));
+    for Removable { stage, capability, text } in removable {
+        writeln!(out, "{} [stage.{stage}.grants] {capability}: {}", style.note("removable:"), report::clean(text))?;
+    }
+    if !unknown.is_empty() {
+        let text =
+            format!("files of {}: not known; they started programs, and what programs read and write is not recorded", unknown.join(", "));
+        writeln!(out, "{}", style.faint(&text))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn denials_are_placed_at_the_grants_of_their_stage() {
+        let text = "format = 1\n\n[stage.lint]\nuses = \"lint\"\n\n[stage.test]\nuses = \"test\"\n[stage.test.grants]\nhttp = []\n";
+        let tree = pipeline::raw::tree(text).unwrap_or_else(|_| panic!("it is TOML"));
+        assert_eq!(place(&tree, text, "lint").map(|place| place.line), Some(3));
+        let place_of_grants = place(&tree, text, "test").expect("it has grants");
+        assert_eq!((place_of_grants.line, place_of_grants.column, place_of_grants.end_column), (8, 13, 19));
+        assert_eq!(place(&tree, text, "deploy"), None);
+    }
+}

@@ -11,6 +11,7 @@ mod cases {
     mod escapes;
     mod grants;
     mod history;
+    mod killed;
     mod limits;
     mod outcomes;
     mod plugin_guide;

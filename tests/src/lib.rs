@@ -13,6 +13,7 @@ mod run;
 pub mod runs;
 mod server;
 mod told;
+pub mod world;
 pub mod xml;
 
 pub use disk::Disk;

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
 use crate::jail::{Bind, ExitStatus, Jail, JailError, JailProcess, JailSpec, SpawnError, SpawnSpec};
 use crate::lost::Lost;
-use crate::name::Door;
+use crate::name::{self, Door};
 use crate::policy::{Output, Rules, Start, StartError, Started, command_line};
 
 /// Commands of one attempt that run at the same time.
@@ -287,6 +287,7 @@ impl Programs {
         {
             return Err(StartError::Invalid(format!("`{name}` is no name: lower-case letters, digits and `-`, 63 at most")));
         }
+        let again = number.is_some();
         let number = number.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
         let invalid = |error: io::Error| StartError::System(format!("the command's pipes: {error}"));
         let (stdin, feed) = stdin(&start.stdin).map_err(invalid)?;
@@ -307,17 +308,17 @@ impl Programs {
                     name: start.name.clone(),
                 };
                 let process = jail.spawn(spec).await.map_err(spawn_error)?;
-                (Control::Jail(process), None, Door::Jail(jail))
+                (Control::Jail(process), None, name::Place::Jail(jail))
             }
             Place::Host => {
                 let child = self.start_on_host(&start, stdin, stdout_end, stderr_end)?;
                 let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
                 let pid = pid.ok_or_else(|| StartError::System("the command ended before it could be watched".into()))?;
-                (Control::Host(pid), Some(child), Door::Host)
+                (Control::Host(pid), Some(child), name::Place::Host)
             }
         };
         if let Some(name) = &start.name
-            && !self.setting.endpoints.insert(name, Arc::new(door))
+            && !self.setting.endpoints.insert(name, Arc::new(Door::new(door, again)))
         {
             control.kill();
             return Err(StartError::Invalid(format!("there is a process named `{name}` already")));

@@ -4,29 +4,61 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use capability::Endpoint;
 use tokio::net::TcpStream;
 
 use crate::jail::{Jail, JailError};
 
+/// How long a process that was started again may take until it listens: the stage has seen that it did, and does not wait any more.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Where a named process listens.
-pub enum Door {
+pub struct Door {
+    place: Place,
+    /// Until when a refused connection is tried again.
+    patience: Option<Instant>,
+}
+
+pub enum Place {
     /// On the loopback of the stage's own network, into which only the jail can reach.
     Jail(Arc<Jail>),
     /// On the host's loopback.
     Host,
 }
 
+impl Door {
+    /// `again`: of a process that a runner that was killed had started.
+    pub fn new(place: Place, again: bool) -> Self {
+        Door { place, patience: again.then(|| Instant::now() + AGAIN) }
+    }
+
+    async fn connect_once(&self, port: u16) -> io::Result<TcpStream> {
+        match &self.place {
+            Place::Jail(jail) => jail.connect(port).await.map_err(|error| match error {
+                JailError::Connect { source, .. } => source,
+                other => io::Error::other(other),
+            }),
+            Place::Host => TcpStream::connect(("127.0.0.1", port)).await,
+        }
+    }
+}
+
 impl Endpoint for Door {
     fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send + '_>> {
         Box::pin(async move {
-            match self {
-                Door::Jail(jail) => jail.connect(port).await.map_err(|error| match error {
-                    JailError::Connect { source, .. } => source,
-                    other => io::Error::other(other),
-                }),
-                Door::Host => TcpStream::connect(("127.0.0.1", port)).await,
+            loop {
+                match self.connect_once(port).await {
+                    Err(error)
+                        if error.kind() == io::ErrorKind::ConnectionRefused && self.patience.is_some_and(|until| Instant::now() < until) =>
+                    {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    done => return done,
+                }
             }
         })
     }

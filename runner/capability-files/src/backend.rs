@@ -50,6 +50,8 @@ enum Slot {
     Open(Arc<OpenObject>),
     /// Opened by an earlier process, which was killed: opened again when it is first needed.
     Lost(Lost),
+    /// Removed while it was open by an earlier process: its bytes went with that process.
+    Gone,
 }
 
 #[derive(Debug, Clone)]
@@ -192,7 +194,46 @@ impl FileSystem {
         Ok(OpenObject { fd, mount: lost.mount, path: lost.path.clone(), identity, orphan: AtomicBool::new(false) })
     }
 
-    /// What an earlier process read of a file, when it asked for so many bytes. Remembered if the stage can't have changed it: then it must still be the same.
+    /// What an earlier process had open went elsewhere with its name, and what had that name before is gone.
+    fn moved(&self, mount: Mount, from: &str, to: &str) {
+        if from == to {
+            return;
+        }
+        self.removed(mount, to);
+        for slot in self.lock().values_mut() {
+            if let Slot::Lost(lost) = slot
+                && lost.mount == mount
+                && let Some(rest) = lost.path.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+            {
+                lost.path = format!("{to}{rest}");
+            }
+        }
+    }
+
+    /// What an earlier process had open has lost its name.
+    fn removed(&self, mount: Mount, path: &str) {
+        for slot in self.lock().values_mut() {
+            if matches!(slot, Slot::Lost(lost) if lost.mount == mount && lost.path == path) {
+                *slot = Slot::Gone;
+            }
+        }
+    }
+
+    /// Opens all that an earlier process had open and that is there, before anything more is moved or removed.
+    fn reattach(&self) {
+        for slot in self.lock().values_mut() {
+            // the roots are opened when they are needed: a stage that has no use for a scratch folder gets none
+            if let Slot::Lost(lost) = slot
+                && lost.path != ROOT
+                && let Ok(object) = self.attach(lost)
+            {
+                *slot = Slot::Open(Arc::new(object));
+            }
+        }
+    }
+
+    /// What an earlier process read of a file, when it asked for so many bytes. Remembered if the stage can't have changed it: then it must
+    /// still be the same.
     pub fn witness(&self, file: &OpenRef, offset: u64, asked: u64, bytes: &[u8]) {
         let view = self.policy.view(file.mount);
         let mut witnessed = self.witnessed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -249,6 +290,7 @@ impl FileSystem {
         let slot = open.get_mut(&handle).ok_or(ErrorCode::BadDescriptor)?;
         match slot {
             Slot::Open(object) => Ok(object.clone()),
+            Slot::Gone => Err(ErrorCode::NoEntry),
             Slot::Lost(lost) => {
                 let object = Arc::new(self.attach(lost)?);
                 *slot = Slot::Open(object.clone());
@@ -529,7 +571,7 @@ impl FileSystem {
 fn opened(slots: &HashMap<u64, Slot>) -> impl Iterator<Item = &Arc<OpenObject>> {
     slots.values().filter_map(|slot| match slot {
         Slot::Open(object) => Some(object),
-        Slot::Lost(_) => None,
+        Slot::Lost(_) | Slot::Gone => None,
     })
 }
 
@@ -551,6 +593,7 @@ fn read_at(fd: &OwnedFd, length: u64, offset: u64) -> Reply<Vec<u8>> {
 
 impl Revive for FileSystem {
     fn verify(&self) -> Result<(), LedgerError> {
+        self.reattach();
         match self.changed() {
             None => Ok(()),
             Some((Witness { path, offset, length, .. }, detail)) => {
@@ -669,9 +712,25 @@ macro_rules! at {
                 recorded: &Sight,
                 fresh: &mut Sight,
             ) -> Recovery<<At<$operation> as capability::Effect>::Reply> {
-                match (&recorded.0, &mut fresh.0) {
-                    (Some(before), Some(now)) => effect.operation.recover(before.found, now),
-                    _ => Recovery::Repeat,
+                let (Some(before), Some(now)) = (&recorded.0, &mut fresh.0) else { return Recovery::Repeat };
+                let recovery = effect.operation.recover(before.found, now);
+                if matches!(recovery, Recovery::Happened(Ok(_))) && effect.operation.demand().removes {
+                    self.removed(effect.target.base.mount, &before.path);
+                }
+                recovery
+            }
+
+            fn recalled(
+                &self,
+                effect: &At<$operation>,
+                seen: impl FnOnce() -> Option<Sight>,
+                reply: &<At<$operation> as capability::Effect>::Reply,
+            ) {
+                if effect.operation.demand().removes
+                    && reply.is_ok()
+                    && let Some(Sight(Some(before))) = seen()
+                {
+                    self.removed(effect.target.base.mount, &before.path);
                 }
             }
         }
@@ -721,10 +780,25 @@ macro_rules! between {
                 }
             }
 
-            async fn recover(&self, _: &Between<$pairing>, recorded: &Sights, fresh: &mut Sights) -> Recovery<Reply<()>> {
+            async fn recover(&self, effect: &Between<$pairing>, recorded: &Sights, fresh: &mut Sights) -> Recovery<Reply<()>> {
                 match (&recorded.from.0, &recorded.to.0, &fresh.from.0, &fresh.to.0) {
-                    (Some(a), Some(b), Some(c), Some(d)) => <$pairing>::recover((a.found, b.found), (c.found, d.found)),
+                    (Some(a), Some(b), Some(c), Some(d)) => {
+                        let recovery = <$pairing>::recover((a.found, b.found), (c.found, d.found));
+                        if recovery == Recovery::Happened(Ok(())) && <$pairing>::demands().0.removes {
+                            self.moved(effect.from.base.mount, &a.path, &b.path);
+                        }
+                        recovery
+                    }
                     _ => Recovery::Repeat,
+                }
+            }
+
+            fn recalled(&self, effect: &Between<$pairing>, seen: impl FnOnce() -> Option<Sights>, reply: &Reply<()>) {
+                if <$pairing>::demands().0.removes
+                    && reply.is_ok()
+                    && let Some(Sights { from: Sight(Some(from)), to: Sight(Some(to)) }) = seen()
+                {
+                    self.moved(effect.from.base.mount, &from.path, &to.path);
                 }
             }
         }

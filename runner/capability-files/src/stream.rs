@@ -143,7 +143,7 @@ impl Stage {
         };
         let length = bytes.len() as u64;
         let write = Write { file: self.file.clone(), offset, bytes };
-        match at_once(self.boundary.cross(&*self.policy, write, &*self.held.files)) {
+        match at_once(self.boundary.cross_staged(&*self.policy, write, &*self.held.files)) {
             Ok(Ok(written)) if written == length => Ok(()),
             Ok(Ok(_)) => Err(failed(ErrorCode::Io)),
             Ok(Err(code)) => Err(failed(code)),

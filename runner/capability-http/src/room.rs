@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -101,8 +102,9 @@ impl Held {
 
     /// The next bytes of the body, after waiting for them.
     pub(crate) async fn read_waiting(&self, max: usize) -> Result<(Piece, Bytes), LedgerError> {
-        let again = self.boundary.replays();
+        let looked = AtomicBool::new(false);
         let look = async {
+            looked.store(true, Ordering::Relaxed);
             loop {
                 match self.exchange.read(max) {
                     Read::Pending => self.exchange.wait_body().await,
@@ -111,7 +113,8 @@ impl Held {
             }
         };
         let (piece, bytes) = self.boundary.deliver(&self.ask("http.body", max)?, look).await?;
-        if again {
+        // what came out of the exchange just now is not what it has to leave out when it is sent again
+        if !looked.into_inner() {
             self.exchange.replayed(&piece, &bytes);
         }
         Ok((piece, bytes))
@@ -132,9 +135,12 @@ impl Held {
     }
 
     fn now(&self, what: &'static str, max: usize, look: impl FnOnce() -> (Piece, Bytes)) -> Result<(Piece, Bytes), LedgerError> {
-        let again = self.boundary.replays();
-        let (piece, bytes) = self.boundary.deliver_now(&self.ask(what, max)?, look)?;
-        if again {
+        let mut looked = false;
+        let (piece, bytes) = self.boundary.deliver_now(&self.ask(what, max)?, || {
+            looked = true;
+            look()
+        })?;
+        if !looked {
             self.exchange.replayed(&piece, &bytes);
         }
         Ok((piece, bytes))

@@ -52,6 +52,11 @@ pub trait Backend<E: Effect>: Send + Sync {
         async { recovery }
     }
 
+    /// The record has answered an effect, with what was seen then: for what the backend has to know of it all the same.
+    fn recalled(&self, effect: &E, seen: impl FnOnce() -> Option<E::Seen>, reply: &E::Reply) {
+        let _ = (effect, seen, reply);
+    }
+
     /// What the guest is told of an effect in doubt that is to be left alone: that it was cut off. `None`: the stage fails.
     fn skipped(&self, effect: &E) -> Option<E::Reply> {
         let _ = effect;
@@ -236,13 +241,35 @@ impl Boundary {
         P: Policy<E> + ?Sized,
         B: Backend<E> + ?Sized,
     {
+        self.cross_or_wait(policy, effect, backend, true).await
+    }
+
+    /// The same for what was held back: it waits for nothing but its backend. If the record ends here, what the world has lost is put back at
+    /// the next effect that may wait.
+    pub async fn cross_staged<E, P, B>(&self, policy: &P, effect: E, backend: &B) -> Result<E::Reply, Refusal>
+    where
+        E: Effect,
+        P: Policy<E> + ?Sized,
+        B: Backend<E> + ?Sized,
+    {
+        self.cross_or_wait(policy, effect, backend, false).await
+    }
+
+    async fn cross_or_wait<E, P, B>(&self, policy: &P, effect: E, backend: &B, waits: bool) -> Result<E::Reply, Refusal>
+    where
+        E: Effect,
+        P: Policy<E> + ?Sized,
+        B: Backend<E> + ?Sized,
+    {
         self.settle();
         let request = json(&effect)?;
         let asked = asked(E::NAME, &request);
         let (position, record) = self.turn(E::NAME, &effect.subject(), &asked, Some(&request))?;
         match record {
             None => {
-                self.revive().await?;
+                if waits {
+                    self.revive().await?;
+                }
                 let crossing = Crossing { position, asked, request: &request, intended: false };
                 self.cross_live(policy, effect, backend, crossing).await
             }
@@ -252,13 +279,17 @@ impl Boundary {
                 self.tell(&denial);
                 Err(Refusal::Denied(denial))
             }
-            Some(RecordKind::Crossed { answer: Some(answer), .. }) => {
+            Some(RecordKind::Crossed { seen, answer: Some(answer), .. }) => {
                 self.shared.clock.reach(answer.clock);
-                Ok(recall::value(E::NAME, &answer.body)?)
+                let reply = recall::value(E::NAME, &answer.body)?;
+                backend.recalled(&effect, || recall::value(E::NAME, &seen).ok(), &reply);
+                Ok(reply)
             }
             Some(RecordKind::Crossed { seen, answer: None, .. }) => {
                 self.go_live()?;
-                self.revive().await?;
+                if waits {
+                    self.revive().await?;
+                }
                 let crossing = Crossing { position, asked, request: &request, intended: true };
                 if effect.class() == Class::Read {
                     return self.cross_live(policy, effect, backend, crossing).await;

@@ -172,7 +172,12 @@ impl Drive {
         stops[stage] = Some(stop);
         let (attempts, told) = (self.attempts.clone(), told.clone());
         tokio::spawn(async move {
-            let left = attempts.run(stage, attempt, bound, consumed, stopped).await;
+            // of its own, so that a panic in it is told like any other end, and nobody waits for ever
+            let running = tokio::spawn(attempts.run(stage, attempt, bound, consumed, stopped));
+            let left = running.await.unwrap_or_else(|error| Left {
+                outcome: failed(FailureKind::Host, format!("a bug in the runner: {error}; please report it")),
+                ..Left::default()
+            });
             // nobody listens any more only when the run is over
             let _ = told.send(Over { stage, attempt, left });
         });

@@ -39,6 +39,20 @@ fn a_pause_that_is_over_is_not_waited_for() {
     assert!(began.elapsed() < Duration::from_millis(1500), "it took {:?}", began.elapsed());
 }
 
+/// What a stage prints is made of what it was told: a log that is read must never know more than the record, whenever the runner was killed.
+#[test]
+fn a_log_is_never_ahead_of_the_record() {
+    let tries = vec![sleep(40); 25];
+    let tries: Vec<&str> = tries.iter().map(String::as_str).collect();
+    for result in [2, 5, 9, 14, 20] {
+        let project = Project::new(RUNNER).staged(&[stage("s", "", &tries)]);
+        project.killed_when(&format!("RESULT {result} "));
+        let told = project.resume(&[]).expect(0).told();
+        assert_eq!(told.started("s"), [1], "{}", told.printed());
+        project.replayed("s").same("same");
+    }
+}
+
 #[test]
 fn a_clean_up_is_finished() {
     let tries: Vec<String> = vec![
@@ -189,7 +203,7 @@ fn a_file_that_was_read_and_changed_is_named() {
         let tries =
             [file("list", "src", ""), file("read", "src/a.txt", ""), print("it has read"), sleep(2000), file("read", "src/b.txt", "")];
         let tries: Vec<&str> = tries.iter().map(String::as_str).collect();
-        Project::new(RUNNER).staged(&[stage("s", lines, &tries)]).file("src/a.txt", "as it was\n").file("src/b.txt", "b\n")
+        Project::new(RUNNER).staged(&[stage("s", lines, &tries)]).file("src/a.txt", "as it was\n").file("src/b.txt", "b")
     };
     let remove = |project: &Project| std::fs::remove_file(project.path().join("src/a.txt")).expect("it was there");
     diverges(&reads(READ), |project| project.write("src/a.txt", "otherwise\n"), &["src/a.txt", "the file has changed since"]);
@@ -200,10 +214,10 @@ fn a_file_that_was_read_and_changed_is_named() {
     for lines in [READ, "grants.files = [{ path = \".\", access = \"write\" }]"] {
         let project = reads(lines);
         project.killed_when("it has read");
-        project.write("src/b.txt", "other b\n");
+        project.write("src/b.txt", "other b");
         let told = project.resume(&[]).expect(0).told();
         let read = told.attempts("s").last().expect("it read").answer.clone();
-        assert_eq!(read, if lines == READ { "ok other b\n" } else { "ok b\n" }, "{lines}");
+        assert_eq!(read, if lines == READ { "ok other b" } else { "ok b" }, "{lines}");
     }
     let project = reads("grants.files = [{ path = \".\", access = \"write\" }]");
     project.killed_when("it has read");

@@ -279,7 +279,9 @@ fn busy(disk: &Disk) -> Project {
     let reads = vec![file("read", "a.txt", ""); 300];
     let tries: Vec<String> = [print("pausing"), sleep(1500)].into_iter().chain(reads).chain([output("all", "done")]).collect();
     let tries: Vec<&str> = tries.iter().map(String::as_str).collect();
-    Project::at(RUNNER, disk.path()).staged(&[stage("before", "", &[&output("x", "1")]), stage("s", READ, &tries)]).file("a.txt", "a")
+    Project::at(RUNNER, disk.path())
+        .staged(&[stage("before", "", &[&output("x", "1")]), stage("s", &format!("{READ}\nneeds = [\"before\"]"), &tries)])
+        .file("a.txt", "a")
 }
 
 #[test]

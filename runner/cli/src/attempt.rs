@@ -150,6 +150,8 @@ impl Attempts {
             artifacts: artifacts.clone(),
             cut_off: finished.cut_off,
         };
+        // an attempt that has ended has its whole log
+        log.flush(None);
         // before the folders go: an attempt whose end is not recorded is run again in them
         if let Err(error) = record.end(&end, to_remove) {
             return host_failure(error.to_string());

@@ -22,7 +22,7 @@ pub struct Suspended {
 
 impl Finished {
     fn of(outcome: Outcome) -> Self {
-        Finished { outcome, outputs: Vec::new(), cut_off: false, suspended: None }
+        Finished { outcome, outputs: Vec::new(), cut_off: false, crossed: 0, suspended: None }
     }
 
     pub fn passed(summary: String, outputs: Vec<(String, String)>) -> Self {

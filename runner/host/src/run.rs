@@ -68,6 +68,8 @@ pub struct Finished {
     pub outputs: Vec<(String, String)>,
     /// The host ended the component from outside, at a moment that nothing inside determines.
     pub cut_off: bool,
+    /// How many effects and deliveries it took part in.
+    pub crossed: u64,
     /// It has not ended: an effect is in doubt, and a person has to choose.
     pub suspended: Option<Suspended>,
 }
@@ -159,12 +161,13 @@ impl Host {
             () = leave(rooms) => {}
             () = stopped(&mut attempt.stop, Stop::Hard) => {}
         }
-        match ended {
+        let finished = match ended {
             None => Finished::stopped(),
             Some(Ok(Ok(outcome))) => Finished::passed(outcome.summary, outputs.into_iter().collect()),
             Some(Ok(Err(failure))) => Finished::from_failure(failure, &setting.name),
             Some(Err(trap)) => Finished::from_trap(&trap, memory_refused, &setting.limits),
-        }
+        };
+        Finished { crossed: boundary.crossed(), ..finished }
     }
 
     async fn prepare(&self, attempt: &Attempt<'_>) -> Result<Arc<Prepared>, (FailureKind, String)> {

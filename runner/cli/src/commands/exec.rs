@@ -75,15 +75,33 @@ fn names(loaded: &Loaded) -> String {
     names.join(", ")
 }
 
-/// Sortable by time, unique on this machine: `20261121-214501-9f3a1c`.
+/// Sortable by time, unique on this machine: `20261121-214501-9f3a1c`. The last part is the microsecond and a random digit: of two runs in one
+/// second, the later one is the latest.
 fn run_id() -> String {
-    let mut random = [0; 3];
+    let mut random = [0; 1];
     let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-    let now = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
-    format!("{now}-{:02x}{:02x}{:02x}", random[0], random[1], random[2])
+    let now = jiff::Timestamp::now();
+    format!("{}-{:05x}{:x}", now.strftime("%Y%m%d-%H%M%S"), now.subsec_nanosecond() / 1_000, random[0] & 15)
 }
 
 #[allow(clippy::print_stderr)] // warnings of the pipeline file, before any report exists
 fn write_stderr(text: &str) {
     eprint!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::run_id;
+
+    #[test]
+    fn the_ids_of_runs_sort_by_time() {
+        let ids: Vec<String> = (0..50)
+            .map(|_| {
+                std::thread::sleep(std::time::Duration::from_micros(10));
+                run_id()
+            })
+            .collect();
+        assert!(ids.is_sorted(), "{ids:?}");
+        assert!(ids.iter().all(|id| id.len() == "20261121-214501-9f3a1c".len()), "{ids:?}");
+    }
 }

@@ -162,6 +162,8 @@ enum Verdict {
     /// The attempt was cut off; so far as it is recorded it did the same.
     SameSoFar,
     Differs(String),
+    /// The record does not hold what it takes.
+    Incomplete(String),
 }
 
 impl Verdict {
@@ -170,13 +172,22 @@ impl Verdict {
             return match &finished.outcome {
                 Outcome::Cancelled { .. } => Verdict::SameSoFar,
                 Outcome::Failed { kind: FailureKind::Diverged, message, .. } => Verdict::Differs(message.clone()),
-                // a full log is full again
-                other if recorded.end.as_ref().is_some_and(|end| alike(other, &end.outcome)) => Verdict::SameSoFar,
-                other => Verdict::Differs(format!("it was cut off then, and came to an end now: {}", shown(other))),
+                Outcome::Failed { kind: FailureKind::Host, message, .. } => Verdict::Incomplete(message.clone()),
+                // it was cut off when all was done, or before it was recorded how it ended
+                _ if finished.crossed >= recorded.record.len() && missing == 0 => Verdict::SameSoFar,
+                other => Verdict::Differs(format!(
+                    "it had not ended when it was cut off; now it came to an end after {} of {} recorded effects: {}",
+                    finished.crossed,
+                    recorded.record.len(),
+                    shown(other)
+                )),
             };
         };
         match &finished.outcome {
             Outcome::Failed { kind: FailureKind::Diverged, message, .. } => Verdict::Differs(message.clone()),
+            outcome if alike(outcome, &end.outcome) && finished.outputs == end.outputs && missing == 0 => Verdict::Same,
+            // bytes that were not kept, a record that can't be read
+            Outcome::Failed { kind: FailureKind::Host, message, .. } => Verdict::Incomplete(message.clone()),
             Outcome::Cancelled { .. } => Verdict::Differs("it asks for more than is recorded of it".to_owned()),
             outcome if !alike(outcome, &end.outcome) => {
                 Verdict::Differs(format!("its outcome was {}, now {}", shown(&end.outcome), shown(outcome)))
@@ -184,13 +195,12 @@ impl Verdict {
             _ if finished.outputs != end.outputs => {
                 Verdict::Differs(format!("its outputs were {:?}, now {:?}", end.outputs, finished.outputs))
             }
-            _ if missing > 0 => Verdict::Differs(format!("it printed {missing} bytes less than it did")),
-            _ => Verdict::Same,
+            _ => Verdict::Differs(format!("it printed {missing} bytes less than it did")),
         }
     }
 
     fn same(&self) -> bool {
-        !matches!(self, Verdict::Differs(_))
+        matches!(self, Verdict::Same | Verdict::SameSoFar)
     }
 }
 
@@ -227,6 +237,7 @@ fn say(verdict: &Verdict, recorded: &Recorded, took: std::time::Duration, args: 
             Verdict::Same => ("same", None),
             Verdict::SameSoFar => ("same-so-far", None),
             Verdict::Differs(detail) => ("differs", Some(detail)),
+            Verdict::Incomplete(detail) => ("incomplete", Some(detail)),
         };
         let line = serde_json::json!({
             "event": "replayed", "stage": begin.stage, "attempt": begin.attempt, "records": records, "nanos": took.as_nanos() as u64,
@@ -246,6 +257,7 @@ fn say(verdict: &Verdict, recorded: &Recorded, took: std::time::Duration, args: 
         }
         Verdict::SameSoFar => println!("{} {what}; the same up to where it was cut off: {outcome}", style.good("REPLAYED")),
         Verdict::Differs(detail) => println!("{} {what}\n  {detail}", style.bad("DIFFERS")),
+        Verdict::Incomplete(detail) => println!("{} {what}\n  {detail}", style.bad("INCOMPLETE")),
     }
     Ok(())
 }

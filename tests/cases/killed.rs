@@ -116,7 +116,7 @@ fn one(scene: &Scene, reference: &Left, kill: &Kill, index: usize) -> Result<Opt
     let doubts = trial.go_on(kill.second.as_deref(), index).map_err(named)?;
     let left = trial.left().map_err(named)?;
     reference.compare(&left, careless).map_err(named)?;
-    let replayed = if index % REPLAYED == 0 { trial.replays().map_err(named)? } else { 0 };
+    let replayed = if index.is_multiple_of(REPLAYED) { trial.replays().map_err(named)? } else { 0 };
     Ok(Some((doubts, replayed)))
 }
 

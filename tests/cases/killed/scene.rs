@@ -212,7 +212,7 @@ impl Trial {
                 _ => return Err(format!("nothing else should be in doubt: {event}")),
             };
         }
-        Ok(if happened || number % 2 == 0 { "skip" } else { "retry" })
+        Ok(if happened || number.is_multiple_of(2) { "skip" } else { "retry" })
     }
 
     /// What the commands of the stage `once` have written so far.

@@ -3,6 +3,8 @@
 //! It is what a careful author writes: what may happen only once and was cut off is looked for in the world, and done again only if it is not
 //! there. What it prints is the same in every run, but for the lines that begin with `random`; times are never printed.
 
+#![allow(clippy::print_stdout)] // what it prints is what is compared
+
 mod bindings;
 mod chance;
 mod commands;

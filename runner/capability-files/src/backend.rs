@@ -4,14 +4,15 @@
 //! by a number, which is what is recorded. File operations block the worker for as long as the disk takes, which for regular files is
 //! short; nothing else is ever opened.
 
+mod lost;
+
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use capability::ledger::Divergence;
-use capability::{Backend, LedgerError, Nothing, Permitted, Recovery, Revive, Setting};
+use capability::{Backend, Nothing, Permitted, Recovery, Setting};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{
     Advice, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, fadvise, fdatasync,
@@ -26,7 +27,9 @@ use crate::host::ErrorCode;
 use crate::path::{ROOT, join};
 use crate::policy::FilePolicy;
 use crate::resolve::{kind, kind_of, pin, resolve};
-use crate::view::Reach;
+
+pub use lost::Lost;
+use lost::Witness;
 
 /// Nobody reads more than this at once, whatever a guest asks for.
 pub const READ_MAX: usize = 1 << 20;
@@ -53,27 +56,6 @@ enum Slot {
     /// Removed while it was open by an earlier process: its bytes went with that process.
     Gone,
 }
-
-#[derive(Debug, Clone)]
-pub struct Lost {
-    pub mount: Mount,
-    pub path: String,
-    /// How the file was opened; `None`: a directory.
-    pub open: Option<Open>,
-}
-
-/// A range of a file, read by an earlier process.
-struct Witness {
-    path: String,
-    offset: u64,
-    length: u64,
-    digest: blake3::Hash,
-    /// It was less than was asked for: there the file ended.
-    ended: bool,
-}
-
-/// More ranges than this are not compared.
-const WITNESSED_MAX: usize = 100_000;
 
 /// Something open. Directories are held with `O_PATH`.
 struct OpenObject {
@@ -167,110 +149,6 @@ impl FileSystem {
         let opened = openat2(CWD, folder, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
         let fd = opened.map_err(|errno| MountError::new(folder, errno))?;
         Ok((fd, folder))
-    }
-
-    /// Takes over a number that an earlier process gave out.
-    pub fn adopt(&self, handle: u64, lost: Lost) {
-        self.next.fetch_max(handle + 1, Ordering::Relaxed);
-        self.lock().entry(handle).or_insert(Slot::Lost(lost));
-    }
-
-    /// Opens what an earlier process had open.
-    fn attach(&self, lost: &Lost) -> Reply<OpenObject> {
-        let (root, _) = self.mount_folder(lost.mount).map_err(|_| ErrorCode::NoEntry)?;
-        let fd = match &lost.open {
-            None => pin(root.as_fd(), &lost.path, OFlags::DIRECTORY).map_err(error_code)?,
-            Some(open) => {
-                let object = pin(root.as_fd(), &lost.path, OFlags::NOFOLLOW).map_err(error_code)?;
-                if kind_of(&object).map_err(error_code)? != Kind::File {
-                    return Err(ErrorCode::NoEntry);
-                }
-                let again = Open { truncate: false, write: open.write || open.truncate, ..*open };
-                openat(CWD, by_descriptor(&object), again.flags(), Mode::empty()).map_err(error_code)?
-            }
-        };
-        let status = fstat(&fd).map_err(error_code)?;
-        let identity = (status.st_dev, status.st_ino);
-        Ok(OpenObject { fd, mount: lost.mount, path: lost.path.clone(), identity, orphan: AtomicBool::new(false) })
-    }
-
-    /// What an earlier process had open went elsewhere with its name, and what had that name before is gone.
-    fn moved(&self, mount: Mount, from: &str, to: &str) {
-        if from == to {
-            return;
-        }
-        self.removed(mount, to);
-        for slot in self.lock().values_mut() {
-            if let Slot::Lost(lost) = slot
-                && lost.mount == mount
-                && let Some(rest) = lost.path.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with('/'))
-            {
-                lost.path = format!("{to}{rest}");
-            }
-        }
-    }
-
-    /// What an earlier process had open has lost its name.
-    fn removed(&self, mount: Mount, path: &str) {
-        for slot in self.lock().values_mut() {
-            if matches!(slot, Slot::Lost(lost) if lost.mount == mount && lost.path == path) {
-                *slot = Slot::Gone;
-            }
-        }
-    }
-
-    /// Opens all that an earlier process had open and that is there, before anything more is moved or removed.
-    fn reattach(&self) {
-        for slot in self.lock().values_mut() {
-            // the roots are opened when they are needed: a stage that has no use for a scratch folder gets none
-            if let Slot::Lost(lost) = slot
-                && lost.path != ROOT
-                && let Ok(object) = self.attach(lost)
-            {
-                *slot = Slot::Open(Arc::new(object));
-            }
-        }
-    }
-
-    /// What an earlier process read of a file, when it asked for so many bytes. Remembered if the stage can't have changed it: then it must
-    /// still be the same.
-    pub fn witness(&self, file: &OpenRef, offset: u64, asked: u64, bytes: &[u8]) {
-        let view = self.policy.view(file.mount);
-        let mut witnessed = self.witnessed.lock().unwrap_or_else(PoisonError::into_inner);
-        if file.mount == Mount::Workspace && view.reach(&file.path) != Reach::Write && witnessed.len() < WITNESSED_MAX {
-            let (path, length) = (file.path.clone(), bytes.len() as u64);
-            witnessed.push(Witness { path, offset, length, digest: blake3::hash(bytes), ended: length < asked });
-        }
-    }
-
-    /// The first range that is not what it was.
-    fn changed(&self) -> Option<(Witness, String)> {
-        let witnessed = std::mem::take(&mut *self.witnessed.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut open: Option<(String, OwnedFd)> = None;
-        for witness in witnessed {
-            if open.as_ref().is_none_or(|(path, _)| *path != witness.path) {
-                let asked = Open { read: true, ..Open::default() };
-                let lost = Lost { mount: Mount::Workspace, path: witness.path.clone(), open: Some(asked) };
-                match self.attach(&lost) {
-                    Ok(object) => open = Some((witness.path.clone(), object.fd)),
-                    Err(code) => return Some((witness, format!("the file can't be opened any more: {}", code.message()))),
-                }
-            }
-            let Some((_, fd)) = &open else { continue };
-            // one byte more: a file that ended here must still end here
-            match read_at(fd, (witness.length + 1).min(READ_MAX as u64), witness.offset) {
-                Ok(mut bytes) => {
-                    if !witness.ended {
-                        bytes.truncate(witness.length as usize);
-                    }
-                    if blake3::hash(&bytes) != witness.digest {
-                        return Some((witness, "the file has changed since".to_owned()));
-                    }
-                }
-                Err(code) => return Some((witness, format!("the file can't be read any more: {}", code.message()))),
-            }
-        }
-        None
     }
 
     fn insert(&self, fd: OwnedFd, mount: Mount, path: String) -> Reply<u64> {
@@ -589,19 +467,6 @@ fn read_at(fd: &OwnedFd, length: u64, offset: u64) -> Reply<Vec<u8>> {
     }
     bytes.truncate(length);
     Ok(bytes)
-}
-
-impl Revive for FileSystem {
-    fn verify(&self) -> Result<(), LedgerError> {
-        self.reattach();
-        match self.changed() {
-            None => Ok(()),
-            Some((Witness { path, offset, length, .. }, detail)) => {
-                let recorded = format!("`files.read` {path}, {length} bytes at {offset}");
-                Err(LedgerError::Diverged(Box::new(Divergence { position: None, recorded, asked: "other bytes".to_owned(), detail })))
-            }
-        }
-    }
 }
 
 impl Open {

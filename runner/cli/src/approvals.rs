@@ -19,8 +19,16 @@ pub struct Approvals {
     journal: Journal,
     sink: Arc<dyn EventSink>,
     waiting: Vec<Waiting>,
-    /// When stages were reset to be run again.
-    resets: HashMap<StageRef, u64>,
+    earlier: HashMap<StageRef, Earlier>,
+}
+
+/// What earlier sessions know of a stage that waits, or waited.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Earlier {
+    /// When it was reset to be run again.
+    pub reset: u64,
+    /// How much of what was said since then has been told.
+    pub told: usize,
 }
 
 struct Waiting {
@@ -36,8 +44,8 @@ struct Waiting {
 }
 
 impl Approvals {
-    pub fn new(journal: Journal, sink: Arc<dyn EventSink>, resets: HashMap<StageRef, u64>) -> Self {
-        Approvals { journal, sink, waiting: Vec::new(), resets }
+    pub fn new(journal: Journal, sink: Arc<dyn EventSink>, earlier: HashMap<StageRef, Earlier>) -> Self {
+        Approvals { journal, sink, waiting: Vec::new(), earlier }
     }
 
     /// A stage begins to wait, or waits again in a resumed run: its time runs from when it was asked first.
@@ -45,11 +53,12 @@ impl Approvals {
         let Some(approval) = &stage.approval else { return Err("nothing asks for its approval".to_owned()) };
         let asked = self.journal.approval_asked(&stage.id, now()).map_err(|error| error.to_string())?;
         // a stage that is run again is asked about again
-        let asked = asked.max(self.resets.get(&stage.id).copied().unwrap_or(0));
+        let Earlier { reset, told } = self.earlier.get(&stage.id).copied().unwrap_or_default();
+        let asked = asked.max(reset);
         let environment = stage.environment.clone().unwrap_or_default();
         let said = self.journal.approvals().map_err(|error| error.to_string())?;
         let given = given(approval, &about(&said, &stage.id, asked));
-        let waiting = Waiting { index, stage: stage.id.clone(), environment, wanted: *approval, asked, told: 0, given };
+        let waiting = Waiting { index, stage: stage.id.clone(), environment, wanted: *approval, asked, told, given };
         self.tell(&waiting);
         self.waiting.push(waiting);
         Ok(())

@@ -48,11 +48,11 @@ impl Drive {
         self.begin();
         let (told, mut over) = mpsc::unbounded_channel::<Over>();
         let mut stops: Vec<Option<watch::Sender<Stop>>> = (0..plan.stages.len()).map(|_| None).collect();
-        let Past { mut schedule, mut results, mut left, resets } = match self.past.take() {
+        let Past { mut schedule, mut results, mut left, earlier } = match self.past.take() {
             Some(past) => past,
             None => Past::none(&plan, self.options.clone()),
         };
-        let mut approvals = Approvals::new(self.journal.clone(), self.sink.clone(), resets);
+        let mut approvals = Approvals::new(self.journal.clone(), self.sink.clone(), earlier);
         let mut inputs = vec![Input::Start];
         loop {
             while let Some(input) = inputs.pop() {

@@ -8,7 +8,7 @@ use journal::{Approval, AttemptRow, Begin, Header};
 use pipeline::plan::{Plan, StageIndex};
 use schedule::{Graph, Options, PastError, Schedule, Was};
 
-use crate::approvals;
+use crate::approvals::{self, Earlier};
 use crate::attempt::Left;
 use crate::now;
 use crate::results::{Results, Settled};
@@ -19,8 +19,8 @@ pub struct Past {
     pub results: Results,
     /// What attempts left that are over and were not judged.
     pub left: Vec<Option<Left>>,
-    /// When stages were reset to be run again.
-    pub resets: HashMap<StageRef, u64>,
+    /// Of stages that wait for people, or waited.
+    pub earlier: HashMap<StageRef, Earlier>,
 }
 
 /// A stage as the record has it.
@@ -35,6 +35,8 @@ struct Known {
     took: Duration,
     /// When it was last reset.
     reset: u64,
+    /// How much of what people said of it since then has been told.
+    told: usize,
     log: String,
     /// Its own events, for the reports of a resumed run.
     events: Vec<Event>,
@@ -53,7 +55,7 @@ impl Past {
     pub fn none(plan: &Plan, options: Options) -> Self {
         let stages = plan.stages.len();
         let left = (0..stages).map(|_| None).collect();
-        Past { schedule: Schedule::new(Graph::of(plan), options), results: Results::new(stages), left, resets: HashMap::new() }
+        Past { schedule: Schedule::new(Graph::of(plan), options), results: Results::new(stages), left, earlier: HashMap::new() }
     }
 
     /// How many stages are settled.
@@ -133,12 +135,12 @@ impl Recorded {
 
     /// Where the run goes on. `asked` and `said`: since when stages wait for approval, and what people said of them.
     pub fn past(self, plan: &Plan, options: Options, asked: &[(StageRef, u64)], said: &[Approval]) -> Result<Past, PastError> {
-        let mut resets = HashMap::new();
+        let mut earlier = HashMap::new();
         let mut results = Results::new(plan.stages.len());
         let mut left: Vec<Option<Left>> = Vec::with_capacity(self.stages.len());
         let mut past = Vec::with_capacity(self.stages.len());
         for (stage, known) in self.stages.into_iter().enumerate() {
-            let Known { was, settled, spent, took, log, reset, .. } = known;
+            let Known { was, settled, spent, took, log, reset, told, .. } = known;
             let planned = &plan.stages[stage];
             let asked = asked.iter().find(|(of, _)| *of == planned.id).map(|(_, at)| (*at).max(reset));
             let approval = planned
@@ -146,8 +148,8 @@ impl Recorded {
                 .as_ref()
                 .zip(asked)
                 .and_then(|(wanted, asked)| approvals::judge(wanted, asked, &approvals::about(said, &planned.id, asked), now()).ok());
-            if reset > 0 {
-                resets.insert(planned.id.clone(), reset);
+            if planned.approval.is_some() {
+                earlier.insert(planned.id.clone(), Earlier { reset, told });
             }
             left.push(None);
             match (&was, settled) {
@@ -160,7 +162,7 @@ impl Recorded {
             past.push(schedule::Past { was, approval, spent, took });
         }
         let schedule = Schedule::resumed(Graph::of(plan), options, past, self.already)?;
-        Ok(Past { schedule, results, left, resets })
+        Ok(Past { schedule, results, left, earlier })
     }
 }
 
@@ -179,6 +181,7 @@ impl Known {
             Kind::StageRetrying { attempt, outcome, .. } => {
                 self.was = Was::Again { attempt: *attempt, outcome: outcome.clone() };
             }
+            Kind::ApprovalGiven { .. } => self.told += 1,
             Kind::StageFinished { outcome, outputs, artifacts, log, .. } => {
                 self.was = Was::Settled { outcome: outcome.clone() };
                 self.log.clone_from(log);
@@ -206,6 +209,7 @@ fn stage_of(kind: &Kind) -> Option<&StageRef> {
         | Kind::Findings { stage, .. }
         | Kind::Tests { stage, .. }
         | Kind::Measured { stage, .. }
+        | Kind::ApprovalGiven { stage, .. }
         | Kind::Denied { stage, .. } => Some(stage),
         _ => None,
     }

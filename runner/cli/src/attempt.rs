@@ -1,6 +1,6 @@
 //! One attempt around the component: its workspace, its log, its scratch folder before; its artifacts after.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -292,11 +292,15 @@ pub fn protected(plan: &Plan) -> Vec<String> {
         paths.push(name.into());
         paths.extend(relative(&root.join(name)));
     }
-    for stage in &plan.stages {
-        if let pipeline::manifest::Provenance::Local(path) = &stage.plugin.provenance {
-            paths.extend(relative(path));
-        }
-    }
+    let plugins: BTreeSet<&Path> = plan
+        .stages
+        .iter()
+        .filter_map(|stage| match &stage.plugin.provenance {
+            pipeline::manifest::Provenance::Local(path) => Some(path.as_path()),
+            _ => None,
+        })
+        .collect();
+    paths.extend(plugins.into_iter().filter_map(relative));
     let mut names: Vec<String> = paths.into_iter().filter_map(|path| path.into_os_string().into_string().ok()).collect();
     names.sort();
     names.dedup();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use event::{Event, EventSink, FailureKind, Kind, Outcome, PlannedStage, Verdict};
+use futures::FutureExt;
 use host::{Stop, Suspended};
 use journal::Journal;
 use pipeline::diagnostic::Diagnostic;
@@ -172,10 +173,13 @@ impl Drive {
         stops[stage] = Some(stop);
         let (attempts, told) = (self.attempts.clone(), told.clone());
         tokio::spawn(async move {
-            // of its own, so that a panic in it is told like any other end, and nobody waits for ever
-            let running = tokio::spawn(attempts.run(stage, attempt, bound, consumed, stopped));
-            let left = running.await.unwrap_or_else(|error| Left {
-                outcome: failed(FailureKind::Host, format!("a bug in the runner: {error}; please report it")),
+            // a panic in it is told like any other end: nobody waits for ever
+            let running = std::panic::AssertUnwindSafe(attempts.run(stage, attempt, bound, consumed, stopped)).catch_unwind();
+            let left = running.await.unwrap_or_else(|_| Left {
+                outcome: failed(
+                    FailureKind::Host,
+                    "a bug in the runner, which has said on its standard error where; please report it".to_owned(),
+                ),
                 ..Left::default()
             });
             // nobody listens any more only when the run is over

@@ -77,10 +77,15 @@ impl Story {
                 }
                 _ => None,
             };
-            if let Some(stage) = over
-                && let Some(from) = open.remove(stage)
-            {
-                spans.entry(stage.clone()).or_default().push((from, event.at));
+            let Some(stage) = over else { continue };
+            let known = spans.entry(stage.clone()).or_default();
+            // an attempt that was suspended goes on without another start
+            let gone_on = match (&event.kind, known.last()) {
+                (Kind::StageFinished { nanos, .. }, Some((_, until))) => Some(event.at.saturating_sub(*nanos).max(*until)),
+                _ => None,
+            };
+            if let Some(from) = open.remove(stage).or(gone_on) {
+                known.push((from, event.at));
             }
         }
         for (stage, from) in open {

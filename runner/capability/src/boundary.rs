@@ -15,11 +15,10 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use event::{Event, EventSink, Kind, StageRef};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, wall_now};
 use crate::denial::Denial;
 use crate::effect::{Decision, Effect};
 use crate::ledger::{self, Class, InDoubt, Intent, Ledger, LedgerError, RecordKind, Reply};
@@ -441,8 +440,7 @@ impl Boundary {
         if let Some(log) = &self.shared.log {
             log.pass_on();
         }
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64;
-        self.shared.sink.emit(&Event { at, kind });
+        self.shared.sink.emit(&Event { at: wall_now(), kind });
     }
 }
 

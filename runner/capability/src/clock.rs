@@ -84,6 +84,7 @@ impl Clock {
     }
 }
 
-fn wall_now() -> u64 {
+/// The real time, in nanoseconds since 1970-01-01T00:00:00Z: for events, never for a guest.
+pub(crate) fn wall_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64
 }

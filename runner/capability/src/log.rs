@@ -19,12 +19,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use event::{Event, EventSink, Kind, StageRef, Stream};
 use tokio::sync::Notify;
 
 use file::Target;
+
+use crate::clock::wall_now;
 
 /// The longest unfinished line that is held back.
 const LINE: usize = 64 << 10;
@@ -188,7 +190,7 @@ impl StageLog {
     }
 
     fn show(&self, stream: Stream, chunk: &[u8]) {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64;
+        let at = wall_now();
         self.sink.emit(&Event { at, kind: Kind::Output { stage: self.stage.clone(), stream, bytes: Arc::from(chunk) } });
     }
 }

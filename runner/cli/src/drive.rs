@@ -1,7 +1,7 @@
 //! The one loop of a run: it asks the schedule what to do, does it, and reports back. It decides nothing.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use event::{Event, EventSink, FailureKind, Kind, Outcome, PlannedStage, Verdict};
 use futures::FutureExt;
@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::approvals::Approvals;
 use crate::attempt::{Attempts, Left};
+use crate::now;
 use crate::past::Past;
 use crate::results::{Results, Settled};
 
@@ -209,8 +210,7 @@ impl Drive {
     }
 
     fn emit(&self, kind: Kind) {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
-        self.sink.emit(&Event { at, kind });
+        self.sink.emit(&Event { at: now(), kind });
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use event::{Event, Kind, Outcome, StageRef};
-use journal::{Approval, AttemptRow, Begin, Header};
+use journal::{Approval, AttemptRow, Begin};
 use pipeline::plan::{Plan, StageIndex};
 use schedule::{Graph, Options, PastError, Schedule, Was};
 
@@ -213,17 +213,4 @@ fn stage_of(kind: &Kind) -> Option<&StageRef> {
         | Kind::Denied { stage, .. } => Some(stage),
         _ => None,
     }
-}
-
-/// The command line's part of a schedule's options, as the run was started with.
-pub fn options(header: &Header, graph: &Graph, wait: bool) -> Result<Options, schedule::UnknownStages> {
-    let jobs = std::num::NonZeroUsize::new(header.jobs).unwrap_or(std::num::NonZeroUsize::MIN);
-    Ok(Options {
-        jobs,
-        fail_fast: header.fail_fast,
-        grace: header.grace,
-        wait,
-        seed: u64::from_le_bytes(header.seed[..8].try_into().unwrap_or_default()),
-        selection: graph.select(&header.only, &header.skip)?,
-    })
 }

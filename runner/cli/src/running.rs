@@ -1,6 +1,7 @@
 //! A run from its plan and its journal to its verdict: what `exec` and `resume` share.
 
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use capability::InDoubt;
 use event::{EventSink, Fanout};
 use host::Host;
 use journal::{Header, Journal};
-use schedule::Signal;
+use schedule::{Graph, Options, Signal, UnknownStages};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use workspace::{Run, State};
@@ -27,7 +28,7 @@ pub struct Running {
     pub state: State,
     pub folder: Run,
     pub journal: Journal,
-    pub options: schedule::Options,
+    pub options: Options,
     /// What earlier sessions left; none for a new run.
     pub past: Option<Recorded>,
     pub in_doubt: Option<InDoubt>,
@@ -66,11 +67,9 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
         Some(mut recorded) => {
             told = recorded.told();
             begun = std::mem::take(&mut recorded.begun);
-            {
-                let (asked, said) =
-                    (journal.approvals_asked().map_err(anyhow::Error::from)?, journal.approvals().map_err(anyhow::Error::from)?);
-                Some(recorded.past(&plan, options.clone(), &asked, &said).map_err(anyhow::Error::from)?)
-            }
+            let asked = journal.approvals_asked().map_err(anyhow::Error::from)?;
+            let said = journal.approvals().map_err(anyhow::Error::from)?;
+            Some(recorded.past(&plan, options.clone(), &asked, &said).map_err(anyhow::Error::from)?)
         }
     };
     let attempts = Arc::new(Attempts {
@@ -161,10 +160,17 @@ fn signals() -> Result<mpsc::UnboundedReceiver<Signal>, CliError> {
 
 /// Worker threads: one per processor, two at least, because most stages wait for programs.
 pub fn processors() -> usize {
-    std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get).max(2)
+    std::thread::available_parallelism().map_or(2, NonZeroUsize::get).max(2)
 }
 
-/// The part of a run's seed that the delays before retries are drawn from.
-pub fn schedule_seed(seed: &[u8; 32]) -> u64 {
-    u64::from_le_bytes(seed[..8].try_into().unwrap_or_default())
+/// How a run is scheduled, from what it was started with: the same at its start and whenever it goes on.
+pub fn options(header: &Header, graph: &Graph, wait: bool) -> Result<Options, UnknownStages> {
+    Ok(Options {
+        jobs: NonZeroUsize::new(header.jobs).unwrap_or(NonZeroUsize::MIN),
+        fail_fast: header.fail_fast,
+        grace: header.grace,
+        wait,
+        seed: u64::from_le_bytes(header.seed[..8].try_into().unwrap_or_default()),
+        selection: graph.select(&header.only, &header.skip)?,
+    })
 }

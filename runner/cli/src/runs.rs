@@ -7,7 +7,7 @@ use workspace::{STATE_FOLDER, State};
 
 use crate::args::Global;
 use crate::error::CliError;
-use crate::load;
+use crate::history;
 
 /// Which run is meant where none is named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,12 +94,6 @@ pub fn warn_of_changes(header: &Header, root: &Path, global: &Global) {
     let now = std::fs::read_to_string(root.join(&name)).ok();
     if !global.quiet && now.as_deref() != Some(&*header.text) {
         let what = if now.is_some() { "has changed" } else { "is gone" };
-        warn(&format!("{} {what} since; the run goes on with the text that it was started with", name.display()), global);
+        history::warn(&format!("{} {what} since; the run goes on with the text that it was started with", name.display()), global);
     }
-}
-
-#[allow(clippy::print_stderr)] // before any report exists
-fn warn(text: &str, global: &Global) {
-    let style = crate::style::Style::new(load::color(global, &std::io::stderr()));
-    eprintln!("{}: {text}", style.note("warning"));
 }

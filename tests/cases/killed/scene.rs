@@ -217,7 +217,7 @@ impl Trial {
 
     /// What the commands of the stage `once` have written so far.
     fn lines(&self) -> String {
-        fs::read_to_string(self.run().join("work/once.1/workspace/work/lines.txt")).unwrap_or_default()
+        fs::read_to_string(self.run().join("work").join("once.1").join("workspace").join("work").join("lines.txt")).unwrap_or_default()
     }
 
     /// The folder of the run.

@@ -9,13 +9,11 @@ use journal::{Approval, Reader};
 use crate::args::{Approve, Global};
 use crate::error::{CliError, Ending};
 use crate::style::Style;
-use crate::{load, now, runs};
+use crate::{history, load, now};
 
 pub fn run(args: &Approve, approved: bool, global: &Global, out: &mut dyn Write) -> Result<Ending, CliError> {
-    let state = runs::state()?;
-    let run = runs::find(&state, Some(&args.run), runs::Wanted::Any)?;
-    let folder = state.run_folder(&run);
-    let waiting = waiting(&folder)?;
+    let recorded = history::open(&args.run)?;
+    let (run, waiting) = (&recorded.run, waiting(&recorded.reader)?);
     let Some((stage, expires)) = waiting.iter().find(|(stage, _)| stage.as_str() == args.stage) else {
         let hint = match waiting.as_slice() {
             [] => format!("nothing waits in this run; see `runner show {run}`"),
@@ -36,17 +34,16 @@ pub fn run(args: &Approve, approved: bool, global: &Global, out: &mut dyn Write)
         None => login_name(),
     };
     let approval = Approval { stage: stage.clone(), approved, by: by.clone(), note: args.note.clone(), at: now() };
-    journal::approve(&folder, &approval).map_err(anyhow::Error::from)?;
+    journal::approve(recorded.reader.folder(), &approval).map_err(anyhow::Error::from)?;
     let style = Style::new(load::color(global, &std::io::stdout()));
     let word = if approved { style.good("approved") } else { style.bad("rejected") };
-    let next = if state.is_running(&run) { String::new() } else { format!("; go on with `runner resume {run}`") };
+    let next = if recorded.running() { String::new() } else { format!("; go on with `runner resume {run}`") };
     writeln!(out, "{word}: `{stage}` of run {run}, by {by}{next}").map_err(anyhow::Error::from)?;
     Ok(Ending::Ok)
 }
 
 /// The stages that wait for approval, and until when, in nanoseconds since 1970.
-fn waiting(folder: &std::path::Path) -> Result<Vec<(StageRef, Option<u64>)>, CliError> {
-    let reader = Reader::open(folder).map_err(anyhow::Error::from)?;
+fn waiting(reader: &Reader) -> Result<Vec<(StageRef, Option<u64>)>, CliError> {
     let mut waiting: Vec<(StageRef, Option<u64>)> = Vec::new();
     for event in reader.events().map_err(anyhow::Error::from)? {
         match event.kind {

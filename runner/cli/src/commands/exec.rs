@@ -16,16 +16,8 @@ use crate::running::{self, Running};
 pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     let run = run_id();
     let loaded = load::load(&args.source, global, &run, true)?;
-    let selection = Graph::of(&loaded.plan)
-        .select(&args.only, &args.skip)
-        .map_err(|e| CliError::usage(e.to_string(), format!("stages: {}", names(&loaded))))?;
     let mut seed = [0; 32];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(|e| anyhow::anyhow!("no random seed: {e}"))?;
-    if !loaded.warnings.is_empty() && !global.quiet {
-        let color = load::color(global, &std::io::stderr());
-        let file = loaded.plan.file.display().to_string();
-        write_stderr(&render(&loaded.warnings, &file, &loaded.plan.text, color));
-    }
     let plan = &loaded.plan;
     let header = Header {
         run: run.clone(),
@@ -47,19 +39,18 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
         engine: host::CONFIGURATION.to_owned(),
         started: now(),
     };
+    let options = running::options(&header, &Graph::of(plan), !args.no_wait)
+        .map_err(|e| CliError::usage(e.to_string(), format!("stages: {}", names(&loaded))))?;
+    if !loaded.warnings.is_empty() && !global.quiet {
+        let color = load::color(global, &std::io::stderr());
+        let file = loaded.plan.file.display().to_string();
+        write_stderr(&render(&loaded.warnings, &file, &loaded.plan.text, color));
+    }
     let state = workspace::State::open(&plan.root).map_err(anyhow::Error::from)?;
     let folder = state.begin(&run).map_err(anyhow::Error::from)?;
     // what runs that nobody took up again left behind; what can't be removed is no reason not to run
     let _ = state.sweep();
     let journal = Journal::create(folder.path(), &header).map_err(anyhow::Error::from)?;
-    let options = schedule::Options {
-        jobs: NonZeroUsize::new(header.jobs).unwrap_or(NonZeroUsize::MIN),
-        fail_fast: header.fail_fast,
-        grace: header.grace,
-        wait: !args.no_wait,
-        seed: running::schedule_seed(&header.seed),
-        selection,
-    };
     let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None };
     running::run(running, args.junit.as_deref(), global)
 }

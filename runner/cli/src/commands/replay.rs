@@ -15,7 +15,7 @@ use crate::commands::doctor;
 use crate::context::Context;
 use crate::error::{CliError, Ending};
 use crate::style::Style;
-use crate::{load, running, runs};
+use crate::{history, load, running, runs};
 
 /// An attempt as it is recorded.
 struct Recorded {
@@ -27,10 +27,8 @@ struct Recorded {
 }
 
 pub fn run(args: &Replay, global: &Global) -> Result<Ending, CliError> {
-    let state = runs::state()?;
-    let run = runs::find(&state, Some(&args.run), runs::Wanted::Any)?;
+    let history::Recorded { state, run, reader } = history::open(&args.run)?;
     let folder = state.run_folder(&run);
-    let reader = Reader::open(&folder).map_err(anyhow::Error::from)?;
     let recorded = recorded(&reader, args, &run)?;
     let root = runs::root(&state);
     let plugin = match &args.against {

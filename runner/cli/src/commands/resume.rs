@@ -6,7 +6,7 @@ use schedule::{Graph, to_run_again};
 
 use crate::args::{Global, Resume};
 use crate::error::{CliError, Ending};
-use crate::past::{self, Recorded};
+use crate::past::Recorded;
 use crate::running::{self, Running};
 use crate::{load, now, runs};
 
@@ -30,7 +30,7 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
     let loaded = load::load_recorded(&header, &root, global)?;
     runs::warn_of_changes(&header, &root, global);
     let graph = Graph::of(&loaded.plan);
-    let options = past::options(&header, &graph, !args.no_wait)
+    let options = running::options(&header, &graph, !args.no_wait)
         .map_err(|error| CliError::usage(error.to_string(), "start a new run with `runner exec`"))?;
     let (events, attempts) = (reader.events().map_err(unreadable)?, reader.attempts().map_err(unreadable)?);
     let mut recorded = Recorded::read(&loaded.plan, events, attempts);

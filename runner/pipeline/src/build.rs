@@ -12,7 +12,7 @@ use std::sync::Arc;
 use event::StageRef;
 
 use crate::bind::{Late, Unbound};
-use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
+use crate::diagnostic::{Diagnostic, LineStarts, Severity, Span, did_you_mean};
 use crate::expand::{Expander, Place};
 use crate::grant::GrantSchema;
 use crate::graph::{Graph, Kind, list};
@@ -83,6 +83,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(Plan, Vec<Diagnostic>), Vec<Di
         constants: when::constants(&shared),
         shared: &shared,
         text: &text,
+        lines: LineStarts::new(&text),
         used: RefCell::new(Used::default()),
         plugins: RefCell::new(HashMap::new()),
     };
@@ -140,6 +141,7 @@ struct Builder<'a> {
     constants: Arc<Vec<(&'static str, cel::Value)>>,
     shared: &'a Arc<Shared>,
     text: &'a Arc<str>,
+    lines: LineStarts,
     used: RefCell<Used>,
     /// By `uses`.
     plugins: RefCell<HashMap<String, Option<Plugin>>>,
@@ -199,6 +201,7 @@ impl Builder<'_> {
             root: self.request.root.to_owned(),
             host_env: self.request.host_env,
         });
+        let place = self.place(stage);
         let own = self.layout.ranges[index].clone();
         let needs = self.indices(index, |kind| kind != Kind::Any);
         let needs_any = self.indices(index, |kind| kind == Kind::Any);
@@ -244,6 +247,7 @@ impl Builder<'_> {
             stages.push(Stage {
                 id: StageRef::new(&id(&stage.name, &matrix)),
                 name: stage.name.clone(),
+                place: place.clone(),
                 matrix: matrix.iter().map(|(key, value)| (key.clone(), value.text())).collect(),
                 plugin: Arc::clone(&plugin.info),
                 needs: needs.clone(),
@@ -265,6 +269,15 @@ impl Builder<'_> {
                 expansions: instance.expansions.clone(),
                 unbound,
             });
+        }
+    }
+
+    fn place(&self, stage: &model::Stage) -> event::Place {
+        let line = |span: &Span| u32::try_from(self.lines.line(span.start) + 1).unwrap_or(u32::MAX);
+        event::Place {
+            line: line(&stage.span),
+            grants: stage.grants_span.as_ref().map(line),
+            grant: stage.grants.iter().map(|(key, _)| (key.name.clone(), line(&key.span))).collect(),
         }
     }
 

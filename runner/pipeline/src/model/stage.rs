@@ -33,6 +33,8 @@ pub struct Stage {
     pub env: Vec<(Key, Node)>,
     /// A table.
     pub with: Option<Node>,
+    /// Where the key `grants` stands.
+    pub grants_span: Option<Span>,
     pub grants: Vec<(Key, Node)>,
     pub artifacts: Vec<Artifact>,
     pub consumes: Vec<ConsumeRef>,
@@ -79,6 +81,7 @@ impl Stage {
             retries: Retries::default(),
             env: Vec::new(),
             with: None,
+            grants_span: None,
             grants: Vec::new(),
             artifacts: Vec::new(),
             consumes: Vec::new(),
@@ -123,6 +126,7 @@ impl Stage {
             }
             other => other.cloned(),
         };
+        stage.grants_span = reader.key("grants");
         stage.grants = entries(&mut reader, "grants").to_vec();
         for (key, node) in entries(&mut reader, "artifacts") {
             stage.artifacts.extend(artifact(&name, key, node, reader.diagnostics));

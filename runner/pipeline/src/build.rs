@@ -14,7 +14,7 @@ use event::StageRef;
 use crate::around;
 use crate::bind::{Late, Unbound};
 use crate::compose::{self, Files};
-use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
+use crate::diagnostic::{Diagnostic, LineStarts, Severity, Span, did_you_mean};
 use crate::expand::{Expander, Place};
 use crate::facts::{Facts, Trust};
 use crate::grant::GrantSchema;
@@ -91,6 +91,7 @@ fn plan_sources(request: &PlanRequest<'_>, sources: &mut Sources) -> Result<(Pla
         constants: when::constants(&shared),
         shared: &shared,
         text: &text,
+        lines: LineStarts::new(&text),
         used: RefCell::new(Used::default()),
         plugins: RefCell::new(HashMap::new()),
     };
@@ -180,6 +181,7 @@ struct Builder<'a> {
     constants: Arc<when::Constants>,
     shared: &'a Arc<Shared>,
     text: &'a Arc<str>,
+    lines: LineStarts,
     used: RefCell<Used>,
     /// By `uses`.
     plugins: RefCell<HashMap<String, Option<Plugin>>>,
@@ -267,6 +269,7 @@ impl Builder<'_> {
             root: self.request.root.to_owned(),
             host_env: self.request.host_env,
         });
+        let place = self.place(stage);
         let range = self.layout.ranges[index].clone();
         let needs = self.indices(index, |kind| kind != Kind::Any);
         let needs_any = self.indices(index, |kind| kind == Kind::Any);
@@ -320,6 +323,7 @@ impl Builder<'_> {
             stages.push(Stage {
                 id: StageRef::new(&id(&stage.name, &matrix)),
                 name: stage.name.clone(),
+                place: place.clone(),
                 matrix: matrix.iter().map(|(key, value)| (key.clone(), value.text())).collect(),
                 plugin: Arc::clone(&plugin.info),
                 needs: needs.clone(),
@@ -346,6 +350,15 @@ impl Builder<'_> {
                 expansions: instance.expansions.clone(),
                 unbound,
             });
+        }
+    }
+
+    fn place(&self, stage: &model::Stage) -> event::Place {
+        let line = |span: &Span| u32::try_from(self.lines.line(span.start) + 1).unwrap_or(u32::MAX);
+        event::Place {
+            line: line(&stage.span),
+            grants: stage.grants_span.as_ref().map(line),
+            grant: stage.grants.iter().map(|(key, _)| (key.name.clone(), line(&key.span))).collect(),
         }
     }
 

@@ -214,3 +214,16 @@ fn a_stage_asks_for_the_approval_of_its_environment() {
     assert_eq!(codes(&format!("{}[environment.e]\napproval = {{ cuont = 2 }}\n", stage("environment = \"e\""))), ["unknown-key"]);
     assert_eq!(codes(&stage("environment = \"production\"")), ["unknown-environment"]);
 }
+
+#[test]
+fn stages_and_grants_know_their_lines() {
+    let text = "format = 1\r\nname = \"p\"\n\n[stage.none]\nuses = \"test\"\n\n[stage.some]\nuses = \"command\"\n\
+        with = { run = [\"make ${matrix.a}\"] }\nmatrix = { a = [1, 2] }\n[stage.some.grants]\nfiles = [{ path = \".\", access = \"read\" }]\n\
+        [stage.some.grants.commands]\nin = \"process\"\nprograms = [\"make\"]\n";
+    let plan = good(text);
+    let places: Vec<_> = plan.stages.iter().map(|stage| &stage.place).collect();
+    assert_eq!((places[0].line, places[0].grants, places[0].grant.len()), (4, None, 0));
+    assert_eq!((places[1].line, places[1].grants), (8, Some(12)));
+    assert_eq!(places[1].grant, [("files".to_owned(), 13), ("commands".to_owned(), 14)]);
+    assert_eq!(places[1], places[2]);
+}

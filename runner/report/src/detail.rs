@@ -1,10 +1,10 @@
 //! What is said about one stage: the line with which it ends, and what a failure looks like from close by. Shared by the terminal and
 //! the plain log, which differ in where they put it.
 
-use event::{Blocked, DenialRecord, FailureKind, Finding, Location, Outcome, Severity, TestCase, TestStatus};
+use event::{Blocked, DenialRecord, FailureKind, Finding, GitFacts, Location, Outcome, Severity, TestCase, TestStatus, Trigger};
 
 use crate::duration;
-use crate::model::{Asking, Results, SHOWN, Stage, State};
+use crate::model::{Asking, Queued, Results, SHOWN, Stage, State};
 use crate::sanitize;
 use crate::style::{Line, Role, Symbols};
 
@@ -34,7 +34,7 @@ pub fn standing(stage: &Stage, symbols: &Symbols) -> Option<(Role, &'static str,
         }
         State::Asking(_) => Some((Role::Warn, symbols.person, "waiting")),
         State::Suspended => Some((Role::Warn, symbols.person, "in doubt")),
-        State::Planned | State::Running(_) | State::Waiting(_) => None,
+        State::Planned | State::Running(_) | State::Waiting(_) | State::Queued(_) => None,
     }
 }
 
@@ -43,6 +43,38 @@ pub fn asking(asking: &Asking) -> String {
     let Asking { environment, count, given, .. } = asking;
     let progress = if *count > 1 { format!(" ({given} of {count})") } else { String::new() };
     format!("waiting for approval: {environment}{progress}")
+}
+
+/// `waiting for group deploy, held by stage canary of run 20261121-214501-9f3a1c`.
+pub fn queued(group: &str, holder: Option<&str>, holder_stage: Option<&str>) -> String {
+    let holder = match (holder, holder_stage) {
+        (Some(run), Some(stage)) => format!(", held by stage {stage} of run {run}"),
+        (Some(run), None) => format!(", held by run {run}"),
+        (None, _) => String::new(),
+    };
+    format!("waiting for group {group}{holder}")
+}
+
+/// The same of a stage.
+pub fn queueing(queued: &Queued) -> String {
+    let holder = queued.holder.as_ref();
+    self::queued(&queued.group, holder.map(|(run, _)| run.as_str()), holder.and_then(|(_, stage)| stage.as_deref()))
+}
+
+/// What set a run off and what it works on, for the line that begins it: `push of main at 0123abc, uncommitted changes`. Nothing where a
+/// person started it on a clean checkout.
+pub fn origin(git: Option<&GitFacts>, trigger: Option<&Trigger>) -> Vec<String> {
+    let mut parts = Vec::new();
+    if let Some(trigger) = trigger.filter(|trigger| trigger.trust != "local") {
+        parts.push(format!("{} of {} (trust: {})", trigger.event, trigger.subject, trigger.trust));
+    }
+    if let Some(from) = trigger.and_then(|trigger| trigger.pipeline_from.as_ref()) {
+        parts.push(format!("pipeline from {from}"));
+    }
+    if git.is_some_and(|git| git.dirty == Some(true)) {
+        parts.push("uncommitted changes".to_owned());
+    }
+    parts
 }
 
 /// What a person said: `approved by ana: go ahead`.
@@ -76,6 +108,7 @@ fn kind_word(kind: FailureKind) -> &'static str {
         FailureKind::Crashed => "crashed",
         FailureKind::Host => "not runnable",
         FailureKind::Rejected => "rejected",
+        FailureKind::Busy => "busy",
         FailureKind::Diverged => "diverged",
     }
 }

@@ -73,12 +73,24 @@ impl Plain {
                 let role = if *approved { Role::Good } else { Role::Bad };
                 vec![about(stage, Line::of(role, &detail::answer(*approved, by, note)))]
             }
-            Kind::RunStarted { runner, run, pipeline, file, jobs, stages, .. } => {
+            Kind::RunStarted { runner, run, pipeline, file, jobs, stages, git, trigger, .. } => {
                 let stages = detail::plural(stages.len(), "stage");
-                vec![
+                let mut lines = vec![
                     Line::of(Role::Strong, pipeline)
                         .and(Role::Text, &format!(": {stages}, {jobs} at once ({file}, run {run}, runner {runner})")),
-                ]
+                ];
+                let origin = detail::origin(git.as_ref(), trigger.as_ref());
+                if !origin.is_empty() {
+                    lines.push(Line::of(Role::Text, &origin.join(", ")));
+                }
+                lines
+            }
+            Kind::GroupWaiting { stage, group, holder, holder_stage } => {
+                let line = Line::of(Role::Warn, &detail::queued(group, holder.as_deref(), holder_stage.as_deref()));
+                vec![match stage {
+                    Some(stage) => about(stage, line),
+                    None => line,
+                }]
             }
             Kind::Compiling { plugin, .. } => vec![Line::of(Role::Faint, &format!("compiling plugin {plugin}"))],
             Kind::StageStarted { stage, attempt, plugin, .. } => {

@@ -71,6 +71,7 @@ pub fn started(stages: &[&str]) -> Event {
         jobs: 4,
         stages: stages.collect(),
         git: None,
+        trigger: None,
     };
     at(0.0, kind)
 }

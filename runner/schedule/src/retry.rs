@@ -18,6 +18,7 @@ pub fn is_tried_again(kind: FailureKind) -> bool {
         | FailureKind::Limit
         | FailureKind::Host
         | FailureKind::Rejected
+        | FailureKind::Busy
         | FailureKind::Diverged => false,
     }
 }
@@ -126,7 +127,7 @@ mod tests {
         for kind in [Failed, Errored, Crashed, TimedOut] {
             assert!(is_tried_again(kind), "{kind:?}");
         }
-        for kind in [Misconfigured, Denied, Limit, Host, Rejected, Diverged] {
+        for kind in [Misconfigured, Denied, Limit, Host, Rejected, Busy, Diverged] {
             assert!(!is_tried_again(kind), "{kind:?}");
         }
     }

@@ -666,7 +666,7 @@ impl Builder<'_> {
         if !decided {
             return true;
         }
-        match when.evaluate(&Nothing) {
+        match when.try_out(&Nothing) {
             Ok(_) => true,
             Err(message) => {
                 diagnostics.push(

@@ -9,6 +9,7 @@ mod cases {
     mod cut_off;
     mod determinism;
     mod escapes;
+    mod events;
     mod grants;
     mod history;
     mod killed;

@@ -18,6 +18,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ use pipeline::plan::{Concurrency, OnBusy, StageIndex};
 use schedule::TurnResult;
 
 use crate::now;
-pub use place::{Group, GroupError, Holder, folder};
-use place::{Look, Ticket, Turn};
+pub use place::folder;
+use place::{Group, Holder, Look, Ticket, Turn};
 
 /// How often the folders are looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -37,7 +38,7 @@ pub type Taker = Option<(StageIndex, StageRef)>;
 
 /// The turns of one run.
 pub struct Groups {
-    folder: std::path::PathBuf,
+    folder: PathBuf,
     run: String,
     sink: Arc<dyn EventSink>,
     held: Vec<Held>,
@@ -71,7 +72,7 @@ pub enum News {
 
 impl Groups {
     /// `folder`: of the repository's groups. Nothing is made before a turn is asked for.
-    pub fn new(folder: std::path::PathBuf, run: &str, sink: Arc<dyn EventSink>) -> Self {
+    pub fn new(folder: PathBuf, run: &str, sink: Arc<dyn EventSink>) -> Self {
         Groups { folder, run: run.to_owned(), sink, held: Vec::new(), waiting: Vec::new() }
     }
 

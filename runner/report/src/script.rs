@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use event::{
     Artifact, Blocked, DenialRecord, Event, EventSink, FailureKind, Finding, GitFacts, Kind, Location, Outcome, Place, PlannedStage,
-    Severity, StageRef, Stream, TestCase, TestStatus, Verdict,
+    Severity, StageRef, Stream, TestCase, TestStatus, Trigger, Verdict,
 };
 
 /// 2026-01-31T12:00:00Z.
@@ -86,6 +86,18 @@ pub fn started_on(stages: &[&str], git: GitFacts) -> Event {
     let Event { at, mut kind } = started(stages);
     if let Kind::RunStarted { git: facts, .. } = &mut kind {
         *facts = Some(git);
+    }
+    Event { at, kind }
+}
+
+/// The first event of a run that a push set off, with a pipeline of another revision.
+pub fn started_for(stages: &[&str]) -> Event {
+    let git = GitFacts { branch: Some("main".to_owned()), sha: None, dirty: Some(true) };
+    let Event { at, mut kind } = started_on(stages, git);
+    if let Kind::RunStarted { trigger, .. } = &mut kind {
+        let words = ["push", "branch", "main", "stable (0123456789ab)"].map(str::to_owned);
+        let [event, trust, subject, from] = words;
+        *trigger = Some(Trigger { event, trust, subject, pipeline_from: Some(from) });
     }
     Event { at, kind }
 }

@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn verdicts_errors_crashes_and_time_outs_are_tried_again() {
-        use FailureKind::{Crashed, Denied, Diverged, Errored, Failed, Host, Limit, Misconfigured, Rejected, TimedOut};
+        use FailureKind::{Busy, Crashed, Denied, Diverged, Errored, Failed, Host, Limit, Misconfigured, Rejected, TimedOut};
         for kind in [Failed, Errored, Crashed, TimedOut] {
             assert!(is_tried_again(kind), "{kind:?}");
         }

@@ -77,17 +77,13 @@ pub fn remote(folder: &Path) -> Option<String> {
 
 /// A remote's URL without what differs between those who use the same repository: scheme, user, password, port, `.git`.
 pub fn repository_name(url: &str) -> String {
-    let rest = url.trim().split_once("://").map_or(url.trim(), |(_, rest)| rest);
-    let (host, path) = match (rest.split_once('/'), rest.split_once(':')) {
-        // git@host:path
-        (Some((host, _)), Some((before, path))) if before.len() < host.len() && !path.starts_with(|c: char| c.is_ascii_digit()) => {
-            (before, path)
-        }
-        (None, Some((host, path))) => (host, path),
-        (Some((host, path)), _) => (host, path),
-        (None, None) => ("", rest),
+    let url = url.trim();
+    let (authority, path) = match url.split_once("://") {
+        Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
+        // git@host:path, or a path
+        None => url.split_once(':').filter(|(host, _)| !host.contains('/')).unwrap_or(("", url)),
     };
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let host = host.split_once(':').map_or(host, |(host, _)| host);
     let path = path.trim_matches('/');
     let path = path.strip_suffix(".git").unwrap_or(path);

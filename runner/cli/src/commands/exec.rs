@@ -7,6 +7,7 @@ use std::time::Duration;
 use journal::{Header, Journal};
 use pipeline::diagnostic::render;
 use schedule::Graph;
+use serde_json::json;
 
 use crate::args::{Exec, Format, Global};
 use crate::error::{CliError, Ending};
@@ -65,7 +66,12 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
 fn nothing_to_do(subject: &str, global: &Global) -> Result<Ending, CliError> {
     let mut out = std::io::stdout().lock();
     let said = match global.format {
-        Format::Json => writeln!(out, "{}", serde_json::json!({ "at": now(), "event": "nothing-to-do", "subject": subject })),
+        Format::Json => writeln!(
+            out,
+            "{}\n{}",
+            json!({ "event": "schema", "schema": event::SCHEMA }),
+            json!({ "at": now(), "event": "nothing-to-do", "subject": subject })
+        ),
         _ => writeln!(out, "nothing to do: {subject}"),
     };
     said.map_err(anyhow::Error::from)?;

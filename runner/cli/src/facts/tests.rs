@@ -203,7 +203,7 @@ fn a_branch_is_compared_with_where_it_parted() {
     let found = repository.compare(&topic());
     assert_eq!(found.changed, Changed::Files([".gitignore", "a.txt", "b.txt", "ci/x.txt", "new/ü und.txt"].map(str::to_owned).to_vec()));
     assert_eq!(found.dirty, Some(true));
-    let built = Wanted { branch: Some("topic"), told: since(EventKind::Push, Since::Unsaid), ..Wanted::default() };
+    let built = Wanted { event: EventKind::Push, branch: Some("topic"), told: since(EventKind::Push, Since::Unsaid), ..Wanted::default() };
     assert_eq!(repository.files(&built), ["b.txt", "ci/x.txt"], "what a CI server's job leaves lying about is no change");
 }
 
@@ -257,9 +257,12 @@ fn where_there_is_nothing_to_compare_with_it_is_said() {
 fn a_shallow_clone_names_what_mends_it() {
     let origin = Repository::new();
     let first = origin.commit(&["a.txt"]);
+    origin.commit(&["d.txt"]);
     origin.git(&["checkout", "-q", "-b", "topic"]);
     origin.commit(&["b.txt"]);
     origin.commit(&["c.txt"]);
+    // a clone takes what is checked out there for the default branch
+    origin.git(&["checkout", "-q", "main"]);
     let clone = Repository::clone_of(&origin, &["--depth", "1", "--no-single-branch", "--branch", "topic"]);
     let before = Wanted { branch: Some("topic"), told: since(EventKind::Push, Since::Before(first)), ..Wanted::default() };
     assert!(clone.unknown(&before).contains("`fetch-depth: 0`"));

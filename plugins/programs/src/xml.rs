@@ -53,6 +53,8 @@ pub fn read(input: impl BufRead, roots: &[&str], mut take: impl FnMut(Event<'_>,
     let mut reader = Reader::from_reader(ShortText::new(input));
     let mut buffer = Vec::new();
     let (mut depth, mut seen) = (0_usize, false);
+    // a script runner may print a line before the document; where no document follows, that was no XML
+    let mut foreign = None;
     loop {
         buffer.clear();
         let part = match reader.read_event_into(&mut buffer) {
@@ -85,6 +87,10 @@ pub fn read(input: impl BufRead, roots: &[&str], mut take: impl FnMut(Event<'_>,
                 depth = depth.saturating_sub(1);
                 take(Event::Close, at)?;
             }
+            Part::Text(text) if !seen => {
+                let text: String = text.xml10_content().trim().lines().next().unwrap_or_default().chars().take(60).collect();
+                foreign = foreign.or(Some(text).filter(|text| !text.is_empty()));
+            }
             Part::Text(text) => take(Event::Text(&text.xml10_content()), at)?,
             Part::CData(text) => take(Event::Text(&text.xml10_content()), at)?,
             Part::GeneralRef(reference) => {
@@ -97,6 +103,10 @@ pub fn read(input: impl BufRead, roots: &[&str], mut take: impl FnMut(Event<'_>,
             }
             Part::Eof if depth > 0 => {
                 return Err(ReadError::cut_off(format_args!("byte {at}"), format!("{depth} XML elements are still open")));
+            }
+            Part::Eof if !seen && foreign.is_some() => {
+                let text = foreign.unwrap_or_default();
+                return Err(ReadError::malformed("its beginning", format!("`{text}` is no XML")));
             }
             Part::Eof if !seen => return Err(ReadError::cut_off(format_args!("byte {at}"), format!("there is no {}", either(roots)))),
             Part::Eof => return Ok(()),
@@ -130,7 +140,8 @@ mod tests {
 
     #[test]
     fn what_a_document_consists_of() {
-        let xml = "<?xml version='1.0'?><!DOCTYPE a><n:a x='1 &lt; &#65;'>t&amp;<b/><![CDATA[<c>]]><d x='&no;'></d></n:a>";
+        let xml =
+            "> shop@1.0.0 test\n<?xml version='1.0'?><!DOCTYPE a><n:a x='1 &lt; &#65;'>t&amp;<b/><![CDATA[<c>]]><d x='&no;'></d></n:a>";
         assert_eq!(told(xml).unwrap(), "<a Some(\"1 < A\")t&<b None><c><d Some(\"&no;\")>>");
     }
 
@@ -138,7 +149,7 @@ mod tests {
     fn what_is_no_document() {
         for (xml, expected) in [
             ("", "is cut off at byte 0: there is no `a` or `b`"),
-            ("plain text", "is cut off at byte 10: there is no `a` or `b`"),
+            ("plain\ntext", "cannot be understood at its beginning: `plain` is no XML"),
             ("<html/>", "cannot be understood at byte 7: the root is `html`, not `a` or `b`"),
             ("<a><b>", "is cut off at byte 6: 2 XML elements are still open"),
             ("<a x='", "is cut off at byte"),

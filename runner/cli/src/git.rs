@@ -13,6 +13,11 @@ pub struct Head {
     pub sha: Option<String>,
 }
 
+/// The folder of the repository that holds `folder`.
+pub fn top(folder: &Path) -> Option<PathBuf> {
+    folder.ancestors().find(|folder| git_folder(&folder.join(".git")).is_some()).map(Path::to_owned)
+}
+
 /// The head of the repository that holds `folder`; empty outside of one.
 pub fn head(folder: &Path) -> Head {
     let Some(git) = folder.ancestors().find_map(|folder| git_folder(&folder.join(".git"))) else { return Head::default() };
@@ -30,8 +35,8 @@ pub fn head(folder: &Path) -> Head {
 
 /// Where `folder` is inside its repository, for reports that count paths from there.
 pub fn sources(folder: &Path) -> Sources {
-    let repository = folder.ancestors().find(|folder| folder.join(".git").exists());
-    let below = repository.and_then(|repository| folder.strip_prefix(repository).ok());
+    let top = top(folder);
+    let below = top.as_ref().and_then(|top| folder.strip_prefix(top).ok());
     below.map(|below| Sources::below(&below.to_string_lossy())).unwrap_or_default()
 }
 

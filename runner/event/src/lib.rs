@@ -9,7 +9,7 @@ mod origin;
 mod stage;
 
 pub use finding::{Finding, Location, Severity, TestCase, TestStatus};
-pub use origin::{GitFacts, Place};
+pub use origin::{FileLine, GitFacts, Place};
 pub use stage::{Artifact, Blocked, DenialRecord, FailureKind, Outcome, StageRef, Verdict};
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::io::Write;
 
-use event::{Event, Severity};
+use event::{Event, FileLine, Severity};
 use serde_json::{Value, json};
 
 use crate::file::Document;
@@ -31,12 +31,15 @@ impl CodeQuality {
         let mut seen = HashSet::new();
         let mut entries = Vec::new();
         for stage in &self.found.stages {
-            let stage_line = stage.place.as_ref().map_or(1, |place| place.line);
+            let line = |at: Option<&FileLine>| at.and_then(|at| self.sources.line(at, &self.found.file)).unwrap_or((pipeline.clone(), 1));
             for finding in stage.findings.iter().filter(|finding| finding.counted) {
                 let location = finding.location.as_ref();
                 let (path, begin, end) = match location.and_then(|at| Some((self.sources.path(&at.path)?, at))) {
                     Some((path, at)) => (path, at.line.max(1), at.end_line),
-                    None => (pipeline.clone(), stage_line, 0),
+                    None => {
+                        let (path, begin) = line(stage.place.as_ref().map(|place| &place.at));
+                        (path, begin, 0)
+                    }
                 };
                 let (rule, column) = (rule(finding), location.map_or(0, |at| at.column));
                 let mut text = finding.message.trim().to_owned();
@@ -60,13 +63,14 @@ impl CodeQuality {
                 }));
             }
             for denial in &stage.denials {
+                let (path, begin) = line(stage.line_of(denial));
                 let text = format!("stage `{}` was denied {} {}: {}", stage.id, denial.effect, denial.subject, denial.reason);
                 entries.push(json!({
                     "description": sanitize::clean(&text),
                     "check_name": format!("runner/{}", sanitize::clean(&denial.code)),
                     "fingerprint": prints.of(&["denial", stage.id.as_str(), &denial.effect, &denial.code, &denial.subject]),
                     "severity": "critical",
-                    "location": { "path": pipeline, "lines": { "begin": stage.line_of(denial).unwrap_or(1) } },
+                    "location": { "path": path, "lines": { "begin": begin } },
                 }));
             }
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use event::{DenialRecord, Event, Finding, Kind, Outcome, Place, PlannedStage, StageRef};
+use event::{DenialRecord, Event, FileLine, Finding, Kind, Outcome, Place, PlannedStage, StageRef};
 
 #[derive(Default)]
 pub struct Found {
@@ -32,8 +32,8 @@ impl Stage {
         Stage { id: id.clone(), place, attempt: 0, findings: Vec::new(), denials: Vec::new(), denied: HashSet::new() }
     }
 
-    /// The line of the pipeline file that would have to allow a denied effect.
-    pub fn line_of(&self, denial: &DenialRecord) -> Option<u32> {
+    /// What would have to allow a denied effect.
+    pub fn line_of(&self, denial: &DenialRecord) -> Option<&FileLine> {
         self.place.as_ref().map(|place| place.of(&denial.effect))
     }
 
@@ -133,7 +133,7 @@ mod tests {
         }
         assert_eq!((found.stages.len(), found.stages[0].attempt), (1, 2));
         assert_eq!(found.stages[0].denials, [script::denial()]);
-        assert_eq!(found.stages[0].line_of(&script::denial()), Some(13));
+        assert_eq!(found.stages[0].line_of(&script::denial()).map(|at| at.line), Some(13));
     }
 
     #[test]

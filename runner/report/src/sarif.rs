@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use event::{DenialRecord, Event, Finding, Location, Severity};
+use event::{DenialRecord, Event, FileLine, Finding, Location, Severity};
 use serde_json::{Map, Value, json};
 
 use crate::detail;
@@ -36,8 +36,8 @@ pub struct Denied {
     /// Counts from 0 within the attempt; none where it is not at hand.
     pub position: Option<u64>,
     pub denial: DenialRecord,
-    /// The line of the pipeline file that would have to allow it, from 1.
-    pub line: Option<u32>,
+    /// What would have to allow it.
+    pub at: Option<FileLine>,
 }
 
 /// The log of a run, as it goes on.
@@ -75,7 +75,7 @@ impl Document for Sarif {
                     attempt: stage.attempt,
                     position: None,
                     denial: denial.clone(),
-                    line: stage.line_of(denial),
+                    at: stage.line_of(denial).cloned(),
                 })
             })
             .collect();
@@ -126,7 +126,7 @@ impl Rules {
 }
 
 fn of_denial(denied: &Denied, about: &About<'_>, rules: &mut Rules) -> Value {
-    let Denied { stage, attempt, position, denial, line } = denied;
+    let Denied { stage, attempt, position, denial, at } = denied;
     let DenialRecord { effect, subject, reason, remedy, .. } = denial;
     let code = sanitize::clean(&denial.code);
     let index = rules.index(&code, || {
@@ -142,13 +142,17 @@ fn of_denial(denied: &Denied, about: &About<'_>, rules: &mut Rules) -> Value {
     if let Some(remedy) = remedy {
         text.push_str(&format!("\nTo allow it, the pipeline file needs:\n{}", remedy.trim_end()));
     }
-    let region = line.map(|line| json!({ "startLine": line }));
+    let line = at.as_ref().and_then(|at| about.sources.line(at, about.file));
+    let (file, region) = match line {
+        Some((file, line)) => (file, Some(json!({ "startLine": line }))),
+        None => (about.sources.pipeline(about.file), None),
+    };
     json!({
         "ruleId": code,
         "ruleIndex": index,
         "level": "error",
         "message": { "text": sanitize::lines(&text) },
-        "locations": [place(stage, Some(&about.sources.pipeline(about.file)), region)],
+        "locations": [place(stage, Some(&file), region)],
         "partialFingerprints": { "denial/v1": sanitize::clean(&format!("{stage}:{effect}:{code}:{subject}")) },
         "properties": without_null(json!({
             "effect": effect, "subject": subject, "attempt": attempt, "position": position, "remedy": remedy,

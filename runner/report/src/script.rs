@@ -4,8 +4,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use event::{
-    Artifact, Blocked, DenialRecord, Event, EventSink, FailureKind, Finding, GitFacts, Kind, Location, Outcome, Place, PlannedStage,
-    Severity, StageRef, Stream, TestCase, TestStatus, Verdict,
+    Artifact, Blocked, DenialRecord, Event, EventSink, FailureKind, FileLine, Finding, GitFacts, Kind, Location, Outcome, Place,
+    PlannedStage, Severity, StageRef, Stream, TestCase, TestStatus, Verdict,
 };
 
 /// 2026-01-31T12:00:00Z.
@@ -77,7 +77,8 @@ pub fn started(stages: &[&str]) -> Event {
 
 /// A stage that begins at that line, with a grant for files and one for HTTP.
 fn place(line: u32) -> Place {
-    Place { line, grants: Some(line + 2), grant: vec![("files".to_owned(), line + 2), ("http".to_owned(), line + 3)] }
+    let at = |line| FileLine { line, file: None };
+    Place { at: at(line), grants: Some(at(line + 2)), grant: vec![("files".to_owned(), at(line + 2)), ("http".to_owned(), at(line + 3))] }
 }
 
 /// The first event of a run on a checkout.

@@ -74,7 +74,7 @@ fn write_sarif(recorded: &Recorded, meant: impl Fn(&Line) -> bool, out: &mut dyn
                 attempt: line.attempt,
                 position: Some(line.position),
                 denial: denial.clone(),
-                line: places.get(&line.stage).map(|place| place.of(&denial.effect)),
+                at: places.get(&line.stage).map(|place| place.of(&denial.effect).clone()),
             });
         }
         Ok(())

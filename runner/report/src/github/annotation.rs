@@ -27,7 +27,7 @@ const LEVELS: [(Level, &str); 3] = [(Level::Error, "error"), (Level::Warning, "w
 
 pub struct Annotations {
     sources: Sources,
-    /// The pipeline file.
+    /// The pipeline file, as it was named.
     file: String,
     /// In the order of the plan; the first is the run itself.
     stages: Vec<Stage>,
@@ -78,7 +78,7 @@ impl Annotations {
     pub fn apply(&mut self, event: &Event) {
         match &event.kind {
             Kind::RunStarted { file, stages, .. } | Kind::RunResumed { file, stages, .. } => {
-                self.file = self.sources.pipeline(file);
+                self.file.clone_from(file);
                 for planned in stages {
                     self.stage(&planned.id).place.clone_from(&planned.place);
                 }
@@ -124,18 +124,18 @@ impl Annotations {
     }
 
     fn ended(&mut self, id: &StageRef, outcome: &Outcome) {
-        let file = self.file.clone();
+        let (sources, file) = (self.sources.clone(), self.file.clone());
         let stage = self.stage(id);
         let level = if outcome.fails_run() { Level::Error } else { Level::Warning };
         let unseen = stage.denied.saturating_sub(stage.denials.len());
         for denial in std::mem::take(&mut stage.denials) {
-            let at = stage.place.as_ref().map(|place| (file.clone(), [place.of(&denial.effect), 0, 0, 0]));
+            let at = stage.place.as_ref().and_then(|place| sources.line(place.of(&denial.effect), &file));
             let title = format!("stage {id}: denied {}", denial.effect);
             let mut message = format!("{}: {}", denial.subject, denial.reason);
             if let Some(remedy) = &denial.remedy {
                 message.push_str(&format!("\nTo allow it, the pipeline file needs:\n{remedy}"));
             }
-            stage.levels[level as usize].add(Note::of(0, at, title, &message));
+            stage.levels[level as usize].add(Note::of(0, at.map(whole_line), title, &message));
         }
         stage.levels[level as usize].all += unseen;
         let Outcome::Failed { kind, message, .. } = outcome else { return };
@@ -150,9 +150,9 @@ impl Annotations {
 
     /// At its place in the pipeline file.
     fn on_stage(&mut self, id: &StageRef, title: String, message: &str) -> Note {
-        let file = self.file.clone();
-        let at = self.stage(id).place.as_ref().map(|place| (file, [place.line, 0, 0, 0]));
-        Note::of(0, at, title, message)
+        let at = self.stage(id).place.as_ref().map(|place| place.at.clone());
+        let at = at.and_then(|at| self.sources.line(&at, &self.file));
+        Note::of(0, at.map(whole_line), title, message)
     }
 
     fn add(&mut self, stage: &StageRef, level: Level, note: Note) {
@@ -208,6 +208,10 @@ impl Note {
         let message = if self.message.is_empty() { &self.title } else { &self.message };
         format!("::{level} {}::{}\n", properties.join(","), data(message))
     }
+}
+
+fn whole_line((file, line): (String, u32)) -> (String, [u32; 4]) {
+    (file, [line, 0, 0, 0])
 }
 
 /// None if no file of the repository is meant.

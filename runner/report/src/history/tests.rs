@@ -25,6 +25,8 @@ fn header(run: &str) -> Header {
         inputs: vec![("environment".to_owned(), "staging".to_owned())],
         git_branch: Some("feature/a-rather-long-name-of-a-branch".to_owned()),
         git_sha: Some("1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d".to_owned()),
+        facts: String::new(),
+        included: Vec::new(),
         unconfined: false,
         jobs: 2,
         fail_fast: false,

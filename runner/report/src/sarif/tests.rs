@@ -8,7 +8,8 @@ fn report(events: &[Event], below: &str) -> Value {
 }
 
 fn denied(line: Option<u32>) -> Denied {
-    Denied { stage: "notify".to_owned(), attempt: 1, position: Some(3), denial: script::denial(), line }
+    let at = line.map(|line| FileLine { line, file: None });
+    Denied { stage: "notify".to_owned(), attempt: 1, position: Some(3), denial: script::denial(), at }
 }
 
 /// What the standard requires of a log, a run, a driver, a rule, a result and a region, and what GitHub requires beyond it.
@@ -67,14 +68,16 @@ fn no_word_of_a_stage_leaves_its_place() {
 fn denials_stand_on_the_line_that_would_allow_them() {
     let sources = Sources::default();
     let about = About { run: "x", pipeline: "shop", file: "ci/pipe line.toml", runner: "0.1.0", sources: &sources };
-    let log = log(&about, std::iter::empty(), &[denied(Some(12)), denied(None)]);
+    let mut included = denied(Some(4));
+    included.at = Some(FileLine { line: 4, file: Some("common.toml".to_owned()) });
+    let log = log(&about, std::iter::empty(), &[denied(Some(12)), denied(None), included]);
     validate(&log);
     let run = &log["runs"][0];
     assert_eq!(run["tool"]["driver"]["rules"].as_array().unwrap().len(), 1);
     let results = run["results"].as_array().unwrap();
-    for result in results {
+    for (result, file) in results.iter().zip(["pipe%20line.toml", "pipe%20line.toml", "common.toml"]) {
         assert!(result["message"]["text"].as_str().unwrap().contains("[[stage.notify.grants.http]]"));
-        assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "pipe%20line.toml");
+        assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], file);
     }
     assert_eq!(results[0]["locations"][0]["physicalLocation"]["region"], json!({ "startLine": 12 }));
     assert!(results[1]["locations"][0]["physicalLocation"].get("region").is_none());

@@ -29,6 +29,7 @@ use std::path::PathBuf;
 
 use event::EventSink;
 
+pub use detail::reason;
 pub use duration::human as human_duration;
 pub use frame::Size;
 pub use json::Json;

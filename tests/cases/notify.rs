@@ -223,6 +223,11 @@ fn a_resumed_run_and_a_replay_tell_the_same() {
     let told = receivers.known().last("pagerduty")["payload"]["custom_details"]["text"].clone();
     assert_eq!(told, "first lint, test, deploy");
 
+    // what failed runs again, and passes: that is a recovery too
+    let finished = project.run(&["resume", "--failed", "--format", "json", &first]).expect(0);
+    assert_eq!(said(&finished), "recovered: told pagerduty (resolve shop/feature/@org&<b>)");
+    assert!(receivers.known().alerts.is_empty());
+
     let before = asked();
     let replayed = project.run(&["replay", "--format", "json", &first, "notify"]).expect(0);
     assert_eq!(replayed.events().pop().expect("a verdict")["result"], "same");

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use event::{Event, EventSink, Kind, Outcome, StageRef};
+use event::{Event, EventSink, Kind, Outcome, StageRef, Verdict};
 use journal::{Approval, AttemptRow, Begin};
 use pipeline::plan::{Plan, StageIndex};
 use schedule::{Graph, Options, PastError, Schedule, Was};
@@ -51,6 +51,8 @@ pub struct Recorded {
     already: Duration,
     /// What stages reported.
     pub tally: Tally,
+    /// How the run ended before it was taken up again, and when.
+    pub ended: Option<(Verdict, u64)>,
 }
 
 impl Past {
@@ -74,7 +76,7 @@ impl Recorded {
         let mut stages: Vec<Known> = plan.stages.iter().map(|_| Known::default()).collect();
         let (mut already, mut last) = (0u64, 0u64);
         let mut busy: HashSet<StageRef> = HashSet::new();
-        let tally = Tally::default();
+        let (tally, mut ended) = (Tally::default(), None);
         for event in events {
             tally.emit(&event);
             let at = event.at;
@@ -86,6 +88,7 @@ impl Recorded {
             last = at.max(last);
             match &event.kind {
                 Kind::RunStarted { .. } | Kind::RunResumed { .. } | Kind::StageReset { .. } => busy.clear(),
+                Kind::RunFinished { verdict, .. } => ended = Some((*verdict, at)),
                 Kind::StageStarted { stage, .. } => drop(busy.insert(stage.clone())),
                 Kind::StageFinished { stage, .. } | Kind::StageRetrying { stage, .. } | Kind::StageSuspended { stage, .. } => {
                     busy.remove(stage);
@@ -109,7 +112,7 @@ impl Recorded {
                 Some(_) => {}
             }
         }
-        Recorded { stages, begun, already: Duration::from_nanos(already), tally }
+        Recorded { stages, begun, already: Duration::from_nanos(already), tally, ended }
     }
 
     /// Of each stage that is settled, how it ended.

@@ -54,6 +54,7 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
     let plan = Arc::new(plan);
     let reports: Arc<dyn EventSink> = Arc::new(sinks(junit, global));
     let tally = Arc::new(past.as_mut().map(|recorded| std::mem::take(&mut recorded.tally)).unwrap_or_default());
+    let ended = past.as_ref().and_then(|recorded| recorded.ended);
     // first what must not be lost, then what is shown
     let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![Box::new(journal.clone()), Box::new(tally.clone()), Box::new(reports.clone())]));
     let header = journal.header().clone();
@@ -82,7 +83,7 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
         sink: sink.clone(),
         run: folder,
         blobs: state.blobs(),
-        origin: Arc::new(Origin::new(state, header)),
+        origin: Arc::new(Origin::new(state, header, ended)),
         protected,
         journal: journal.clone(),
         begun,

@@ -103,8 +103,11 @@ pub struct Origin {
 }
 
 impl Origin {
-    pub fn new(state: State, header: Header) -> Self {
-        Origin { state, header, previous: OnceLock::new() }
+    /// `ended`: how this very run ended before it was taken up again, and when.
+    pub fn new(state: State, header: Header, ended: Option<(Verdict, u64)>) -> Self {
+        let this = ended.and_then(|(verdict, at)| finished(&header, verdict, at));
+        let previous = this.map_or_else(OnceLock::new, |this| OnceLock::from(Some(this)));
+        Origin { state, header, previous }
     }
 
     /// All that a stage is told. Opens files.
@@ -136,13 +139,18 @@ fn previous(state: &State, this: &Header) -> Option<FinishedRun> {
             return None;
         }
         let (verdict, ended) = reader.overview().ok()?.finished?;
-        let passed = match verdict {
-            Verdict::Passed => true,
-            Verdict::Failed | Verdict::Denied | Verdict::TimedOut => false,
-            Verdict::Interrupted | Verdict::Terminated | Verdict::Waiting => return None,
-        };
-        Some(FinishedRun { run: run.clone(), passed, sha: reader.header().git_sha.clone(), ended })
+        finished(reader.header(), verdict, ended)
     })
+}
+
+/// A run, if it came to an end that says something.
+fn finished(header: &Header, verdict: Verdict, ended: u64) -> Option<FinishedRun> {
+    let passed = match verdict {
+        Verdict::Passed => true,
+        Verdict::Failed | Verdict::Denied | Verdict::TimedOut => false,
+        Verdict::Interrupted | Verdict::Terminated | Verdict::Waiting => return None,
+    };
+    Some(FinishedRun { run: header.run.clone(), passed, sha: header.git_sha.clone(), ended })
 }
 
 /// Counts what stages report as it happens.

@@ -6,7 +6,7 @@ use crate::settings::{Link, Receiver, Settings};
 use crate::template::Templates;
 
 /// What is told where no template says otherwise.
-const TITLE: &str = "{{ pipeline }} {{ status }}{% if branch %} on {{ branch }}{% endif %}";
+const TITLE: &str = "{{ pipeline }} {{ status }}{% if pull_request %} for pull request {{ pull_request }}{% elif branch or tag %} on {{ branch or tag }}{% endif %}";
 const TEXT: &str = "\
 {% for stage in stages.failed %}• {{ stage.id }} {{ stage.outcome }}{% if stage.message %}: {{ stage.message | line }}{% endif %}\n{% endfor %}\
 {% for stage in stages.soft_failed %}• {{ stage.id }} failed softly{% if stage.message %}: {{ stage.message | line }}{% endif %}\n{% endfor %}\

@@ -64,9 +64,15 @@ impl Run {
         self.origin.branch.as_deref().unwrap_or_default()
     }
 
-    /// What is the same in every run of this pipeline on this branch, and in no other's.
+    /// What is the same in every run of this pipeline on this branch or for this pull request, and in no other's: a fork may call its branch
+    /// like one of ours.
     pub fn key(&self) -> String {
-        format!("{}/{}", self.pipeline, self.branch())
+        let (pipeline, branch) = (&self.pipeline, self.branch());
+        match (&self.origin.pull_request, self.origin.trust.as_deref()) {
+            (Some(number), _) => format!("{pipeline}/pull-request/{number}"),
+            (None, Some(trust @ ("pull-request" | "fork"))) => format!("{pipeline}/{trust}/{branch}"),
+            _ => format!("{pipeline}/{branch}"),
+        }
     }
 }
 
@@ -120,6 +126,9 @@ pub mod tests {
             event: None,
             trust: None,
             branch: Some("feature/<@U1>@org".into()),
+            tag: None,
+            base: None,
+            pull_request: None,
             sha: Some("0123456789abcdef0123456789abcdef01234567".into()),
             dirty: None,
         };
@@ -158,6 +167,21 @@ pub mod tests {
             for moment in [Success, Failure, Recovery] {
                 assert_eq!(run.is_for(&[moment]), told.contains(&moment), "{status}: {moment:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_fork_does_not_answer_for_a_branch_of_ours() {
+        let mut run = run(true, None);
+        run.origin.branch = Some("main".into());
+        for (number, trust, key) in [
+            (None, Some("branch"), "shop/main"),
+            (None, None, "shop/main"),
+            (None, Some("fork"), "shop/fork/main"),
+            (Some("7"), Some("fork"), "shop/pull-request/7"),
+        ] {
+            (run.origin.pull_request, run.origin.trust) = (number.map(str::to_owned), trust.map(str::to_owned));
+            assert_eq!(run.key(), key);
         }
     }
 

@@ -226,8 +226,9 @@ fn post() -> String {
 pub struct GithubComment {
     /// `owner/name`
     pub repository: String,
-    /// The number of the issue or pull request
-    pub number: Number,
+    /// The number of the issue or pull request; without it, the pull request that the run is for, if it is for one
+    #[serde(default)]
+    pub number: Option<Number>,
     /// A token that may write comments
     pub token: String,
     /// Tells this comment from others of this pipeline on the same issue

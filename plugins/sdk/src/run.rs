@@ -23,8 +23,14 @@ pub struct Origin {
     pub event: Option<String>,
     /// `local`, `branch`, `tag`, `pull-request` or `fork`.
     pub trust: Option<String>,
-    /// The branch; none on a detached head and outside of a repository.
+    /// The branch; of a pull request, the one that it wants to be merged from. None on a detached head and outside of a repository.
     pub branch: Option<String>,
+    /// The tag that set the run off.
+    pub tag: Option<String>,
+    /// The branch that a pull request wants to be merged into.
+    pub base: Option<String>,
+    /// The number of the pull request, as the forge tells it.
+    pub pull_request: Option<String>,
     /// The commit.
     pub sha: Option<String>,
     /// Whether files differ from the commit.
@@ -96,8 +102,8 @@ pub struct Finished {
 /// Where the run came from.
 pub fn about() -> Origin {
     crate::inside("run");
-    let wit::Origin { started, event, trust, branch, sha, dirty } = wit::about();
-    Origin { started: UNIX_EPOCH + Duration::from_nanos(started), event, trust, branch, sha, dirty }
+    let wit::Origin { started, event, trust, branch, tag, base, pull_request, sha, dirty } = wit::about();
+    Origin { started: UNIX_EPOCH + Duration::from_nanos(started), event, trust, branch, tag, base, pull_request, sha, dirty }
 }
 
 /// The stages that this stage needs, in the order of the pipeline file.

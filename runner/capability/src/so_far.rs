@@ -14,6 +14,9 @@ pub struct RunSoFar {
     pub event: Option<String>,
     pub trust: Option<String>,
     pub branch: Option<String>,
+    pub tag: Option<String>,
+    pub base: Option<String>,
+    pub pull_request: Option<String>,
     pub sha: Option<String>,
     pub dirty: Option<bool>,
     /// Those that the stage needs, in the order of the plan.

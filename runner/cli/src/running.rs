@@ -50,7 +50,7 @@ pub fn run(running: Running, junit: Option<&Path>, global: &Global) -> Result<En
 
 async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Result<Ending, CliError> {
     let Running { loaded, state, folder, journal, options, mut past, in_doubt } = running;
-    let Loaded { plan, registry, plugins, .. } = loaded;
+    let Loaded { plan, registry, plugins, facts, .. } = loaded;
     let plan = Arc::new(plan);
     let reports: Arc<dyn EventSink> = Arc::new(sinks(junit, global));
     let tally = Arc::new(past.as_mut().map(|recorded| std::mem::take(&mut recorded.tally)).unwrap_or_default());
@@ -83,7 +83,7 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
         sink: sink.clone(),
         run: folder,
         blobs: state.blobs(),
-        origin: Arc::new(Origin::new(state, header, ended)),
+        origin: Arc::new(Origin::new(state, header, facts, ended)),
         protected,
         journal: journal.clone(),
         begun,

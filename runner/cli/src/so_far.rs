@@ -10,9 +10,11 @@ use capability::RunSoFar;
 use capability::so_far::{Counts, FinishedRun, OutcomeWord, StageEnd};
 use event::{Blocked, Event, EventSink, Kind, Outcome, StageRef, TestStatus, Verdict};
 use journal::{Header, Reader};
+use pipeline::facts::Facts;
 use pipeline::plan::{Plan, Stage, StageIndex};
 use workspace::State;
 
+use crate::load;
 use crate::results::Results;
 
 /// The interface, of whichever version.
@@ -98,38 +100,47 @@ impl<'a> Fails<'a> {
 pub struct Origin {
     state: State,
     header: Header,
+    facts: Facts,
     /// Looked for once, when the first stage asks.
     previous: OnceLock<Option<FinishedRun>>,
 }
 
 impl Origin {
     /// `ended`: how this very run ended before it was taken up again, and when.
-    pub fn new(state: State, header: Header, ended: Option<(Verdict, u64)>) -> Self {
+    pub fn new(state: State, header: Header, facts: Facts, ended: Option<(Verdict, u64)>) -> Self {
         let this = ended.and_then(|(verdict, at)| finished(&header, verdict, at));
         let previous = this.map_or_else(OnceLock::new, |this| OnceLock::from(Some(this)));
-        Origin { state, header, previous }
+        Origin { state, header, facts, previous }
     }
 
     /// All that a stage is told. Opens files.
     pub fn tell(&self, stages: Vec<StageEnd>) -> RunSoFar {
-        let header = &self.header;
+        let (header, facts) = (&self.header, &self.facts);
         RunSoFar {
             started: header.started,
-            event: None,
-            trust: None,
-            branch: header.git_branch.clone(),
-            sha: header.git_sha.clone(),
-            dirty: None,
+            event: Some(facts.event.to_string()),
+            trust: Some(facts.trust.to_string()),
+            branch: facts.git_branch.clone(),
+            tag: facts.git_tag.clone(),
+            base: facts.git_base.clone(),
+            pull_request: facts.pull_request.clone(),
+            sha: facts.git_sha.clone(),
+            dirty: facts.git_sha.is_some().then_some(facts.dirty),
             stages,
-            previous: self.previous.get_or_init(|| previous(&self.state, header)).clone(),
+            previous: self.previous.get_or_init(|| previous(&self.state, header, facts)).clone(),
         }
     }
 }
 
-/// The last run before this one that was the same and came to its end. A run of some stages alone says nothing of a run of all.
-fn previous(state: &State, this: &Header) -> Option<FinishedRun> {
+/// The last run before this one that was the same and came to its end. A run of some stages alone says nothing of a run of all, and a fork
+/// nothing of a branch that it has called by the same name.
+fn previous(state: &State, this: &Header, known: &Facts) -> Option<FinishedRun> {
+    let of = |facts: &Facts| (facts.git_branch.clone(), facts.trust, facts.pull_request.clone());
+    let known = of(known);
     let same = |header: &Header| {
-        header.pipeline == this.pipeline && header.git_branch == this.git_branch && header.only == this.only && header.skip == this.skip
+        header.pipeline == this.pipeline
+            && (&header.only, &header.skip) == (&this.only, &this.skip)
+            && load::recorded_facts(header).is_ok_and(|facts| of(&facts) == known)
     };
     let runs = state.runs().ok()?;
     runs.iter().rev().filter(|run| **run < this.run).take(LOOK_BACK).find_map(|run| {

@@ -20,6 +20,9 @@ const PAGES: u32 = 30;
 pub fn prepare_comment<'a>(comment: &'a GithubComment, teller: &'a Teller<'a>) -> Result<Prepared<'a>, String> {
     let issues = format!("{}/issues", repository(&comment.api, &comment.repository)?);
     let Message { title, text, links } = teller.message(comment.title.as_ref(), comment.text.as_ref(), Escape::Markdown)?;
+    let own =
+        teller.run.origin.pull_request.as_ref().filter(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = comment.number.as_ref().map(|number| &number.0).or(own);
     let name = comment.marker.as_ref().unwrap_or(&teller.run.pipeline);
     // two hyphens would end the comment that the marker stands in
     let marker = format!("<!-- runner:notify {} -->", crate::escape::one_line(name).replace("--", "- -").replace('>', ""));
@@ -28,7 +31,9 @@ pub fn prepare_comment<'a>(comment: &'a GithubComment, teller: &'a Teller<'a>) -
     let body = format!("{marker}\n**{}**\n\n{}", cut(&title, TITLE), rest.trim_end());
     let body = json!({ "body": cut(&body, COMMENT) });
     Ok(Box::new(move |world| {
-        let here = format!("{issues}/{}/comments", comment.number.0);
+        // a pipeline runs for branches too
+        let Some(number) = number else { return Ok("there is no pull request to comment".to_owned()) };
+        let here = format!("{issues}/{number}/comments");
         if let Some(id) = find(world, &here, &marker, &comment.token)? {
             let rewrite = Request::json("PATCH", format!("{issues}/comments/{id}"), &body).repeatable(&teller.key("github-comment"));
             match deliver(world, &authorized(rewrite, &comment.token)) {
@@ -101,7 +106,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::delivery::tests::answer;
+    use crate::delivery::tests::{Scripted, answer};
     use crate::receiver::tests::{mistake, tell};
 
     const MARKER: &str = "<!-- runner:notify shop -->";
@@ -114,7 +119,7 @@ mod tests {
         Value::from_iter(comments.iter().map(|(id, body)| json!({ "id": id, "body": body }))).to_string()
     }
 
-    fn asked(world: &crate::delivery::tests::Scripted) -> Vec<String> {
+    fn asked(world: &Scripted) -> Vec<String> {
         world.sent.iter().map(|request| format!("{} {}", request.method, request.url)).collect()
     }
 
@@ -146,6 +151,19 @@ mod tests {
         assert_eq!(tell(comment(), true, answers).0.unwrap(), "wrote a comment");
         let answers = [answer(401, r#"{"message":"Bad credentials"}"#)];
         assert_eq!(tell(comment(), true, answers).0.unwrap_err().why, r#"it answered 401: {"message":"Bad credentials"}"#);
+    }
+
+    #[test]
+    fn without_a_number_it_is_the_pull_request_of_the_run() {
+        let receiver = json!({ "github-comment": { "repository": "acme/shop", "token": "t" } });
+        assert_eq!(tell(receiver.clone(), true, []).0.unwrap(), "there is no pull request to comment");
+        let settings = crate::message::tests::settings(json!({ "to": [receiver] }));
+        let mut run = crate::run::tests::run(true, None);
+        run.origin.pull_request = Some("12".into());
+        let teller = Teller::new(&run, &settings);
+        let mut world = Scripted::new([answer(200, "[]"), answer(201, "{}")]);
+        settings.to[0].prepare(&teller).unwrap()(&mut world).unwrap();
+        assert!(asked(&world)[1].ends_with("/issues/12/comments"), "{:?}", asked(&world));
     }
 
     #[test]

@@ -60,7 +60,8 @@ fn summary(webhook: &Webhook, teller: &Teller<'_>) -> Result<Value, String> {
     Ok(json!({
         "pipeline": run.pipeline, "run": run.id, "status": run.status(), "title": message.title, "text": message.text,
         "started": humantime::format_rfc3339_seconds(run.origin.started).to_string(),
-        "event": run.origin.event, "trust": run.origin.trust, "branch": run.origin.branch, "sha": run.origin.sha, "dirty": run.origin.dirty,
+        "event": run.origin.event, "trust": run.origin.trust, "branch": run.origin.branch, "tag": run.origin.tag, "base": run.origin.base,
+        "pull-request": run.origin.pull_request, "sha": run.origin.sha, "dirty": run.origin.dirty,
         "stages": run.stages.iter().map(stage).collect::<Vec<_>>(),
         "previous": run.previous.as_ref().map(|previous| json!({
             "run": previous.run, "status": if previous.passed { "passed" } else { "failed" }, "sha": previous.sha,

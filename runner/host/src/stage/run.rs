@@ -16,6 +16,9 @@ impl run::Host for StageState {
             event: so_far.event.clone(),
             trust: so_far.trust.clone(),
             branch: so_far.branch.clone(),
+            tag: so_far.tag.clone(),
+            base: so_far.base.clone(),
+            pull_request: so_far.pull_request.clone(),
             sha: so_far.sha.clone(),
             dirty: so_far.dirty,
         })

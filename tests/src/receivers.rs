@@ -138,7 +138,7 @@ fn holds(condition: bool, what: &str) -> Result<(), String> {
 }
 
 /// A text of this many characters at most, and not empty.
-fn text<'a>(value: &'a Value, most: usize) -> Result<&'a str, String> {
+fn text(value: &Value, most: usize) -> Result<&str, String> {
     let text = value.as_str().ok_or_else(|| format!("{value} is no text"))?;
     holds(!text.is_empty() && text.encode_utf16().count() <= most, &format!("1 to {most} characters in {text:?}"))?;
     Ok(text)

@@ -95,7 +95,7 @@ pub enum Trouble {
 pub struct Undelivered {
     pub why: String,
     /// The refused effect, if that is why.
-    pub denial: Option<Denial>,
+    pub denial: Option<Box<Denial>>,
 }
 
 impl From<String> for Undelivered {
@@ -126,7 +126,9 @@ pub fn deliver(world: &mut dyn World, request: &Request) -> Result<Answer, Undel
                 }
                 said
             }
-            Err(Trouble::Denied(denial)) => return Err(Undelivered { why: shortened(&denial.to_string()), denial: Some(denial) }),
+            Err(Trouble::Denied(denial)) => {
+                return Err(Undelivered { why: shortened(&denial.to_string()), denial: Some(Box::new(denial)) });
+            }
             Err(Trouble::Invalid(why)) => return Err(shortened(&why).into()),
             Err(Trouble::Transport(why)) if !request.repeatable => return Err(shortened(&why).into()),
             Err(Trouble::Transport(why)) => shortened(&why),

@@ -87,7 +87,7 @@ fn failure(missed: Vec<(&'static str, Undelivered)>, total: usize) -> Failure {
     if denials.iter().all(Option::is_some)
         && let Some(denial) = denials.swap_remove(0)
     {
-        return Failure::Denied(denial);
+        return Failure::Denied(*denial);
     }
     let (count, were) = (why.len(), if why.len() == 1 { "was" } else { "were" });
     Failure::errored(format_args!("{count} of {total} receivers {were} not told: {}", why.join("; ")))
@@ -131,7 +131,7 @@ mod tests {
 
     fn missed(why: &str, denied: bool) -> Undelivered {
         let text = || String::from("x");
-        let denial = denied.then(|| Denial { effect: text(), subject: why.into(), code: text(), reason: text(), remedy: None });
+        let denial = denied.then(|| Box::new(Denial { effect: text(), subject: why.into(), code: text(), reason: text(), remedy: None }));
         Undelivered { why: why.into(), denial }
     }
 

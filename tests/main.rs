@@ -13,6 +13,7 @@ mod cases {
     mod history;
     mod killed;
     mod limits;
+    mod notify;
     mod outcomes;
     mod plugin_guide;
     mod quickstart;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 pub struct Denied {
     pub stage: String,
     pub attempt: u32,
-    /// Counts from 0 within the attempt.
-    pub position: u64,
+    /// Counts from 0 within the attempt; none of a program's connection.
+    pub position: Option<u64>,
     pub denial: DenialRecord,
     pub place: Option<Place>,
 }

@@ -226,7 +226,7 @@ fn lines() -> Vec<Line> {
     let line = |position, what: &str, subject: &str, verdict| Line {
         stage: StageRef::new("test (app=backend)"),
         attempt: 2,
-        position,
+        position: Some(position),
         at: START + position * SECOND,
         took: Some(Duration::from_micros(1500)),
         what: what.to_owned(),
@@ -234,12 +234,21 @@ fn lines() -> Vec<Line> {
         verdict,
         bytes: 0,
     };
+    let connection = |refused: Option<&str>| LineVerdict::Connection {
+        command: Some(1),
+        allowed: refused.is_none(),
+        reason: refused.map(str::to_owned),
+        bytes_in: 4096,
+        bytes_out: 1024,
+    };
     let granted = |class| LineVerdict::Granted { class, request: r#"{"path":"src"}"#.to_owned() };
     vec![
         line(0, "files.open", "src/a/path/that/is/longer/than/what/is/left/of/the/line", granted(Class::Read)),
         Line { bytes: 123_456, ..line(1, "files.read", "src/main.rs", LineVerdict::Delivered) },
         Line { took: None, ..line(2, "commands.start", "make deploy", granted(Class::Once)) },
         line(3, "http.request", "GET https://api.example/v1", LineVerdict::Denied(denial())),
+        Line { position: None, bytes: 5120, ..line(4, "commands.connect", "registry.example:443", connection(None)) },
+        Line { position: None, ..line(5, "commands.connect", "evil.example:80", connection(Some("the host and port are not granted"))) },
     ]
 }
 
@@ -248,7 +257,7 @@ fn the_ledger_is_a_table_that_fits_and_objects_for_programs() {
     let view = view();
     let mut ledger = Ledger::new(&view);
     insta::assert_snapshot!(text(|out| lines().iter().try_for_each(|line| ledger.line(line, out))));
-    assert_eq!(ledger.lines(), 4);
+    assert_eq!(ledger.lines(), 6);
     let objects: Vec<String> = lines().iter().map(|line| line_json(line).to_string()).collect();
     insta::assert_snapshot!(objects.join("\n"));
 }
@@ -256,7 +265,7 @@ fn the_ledger_is_a_table_that_fits_and_objects_for_programs() {
 #[test]
 fn denials_are_sarif_results_at_the_grants() {
     let place = Place { line: 12, column: 1, end_line: 12, end_column: 20 };
-    let of = |place| Denied { stage: "test".to_owned(), attempt: 1, position: 3, denial: denial(), place };
+    let of = |place| Denied { stage: "test".to_owned(), attempt: 1, position: Some(3), denial: denial(), place };
     let log = sarif("x", "shop", "ci/pipe line.toml", "0.1.0", &[of(Some(place)), of(None)]);
     // what the standard requires of a log, a run, a driver, a rule, a result and a region
     assert_eq!(log["version"], "2.1.0");

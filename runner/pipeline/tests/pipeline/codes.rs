@@ -8,6 +8,7 @@ use pipeline::diagnostic::{Severity, render};
 use pipeline::manifest::Manifest;
 use pipeline::plan::Limits;
 use pipeline::reference::CODES;
+use pipeline::source::Sources;
 use pipeline::{model, raw};
 
 use crate::fakes::{World, codes, plan, shown, stage};
@@ -37,7 +38,9 @@ fn fixtures() -> Vec<(&'static str, String)> {
                 "consumes = [\"build.dump\"]\ngrants.files = [{ path = \".\" }]",
             ),
         ),
+        ("bad-cron", top("[on]\nschedule = { cron = \"*/15 24 * *\", timezone = \"../etc\" }\npush = { branches = [\"\"] }")),
         ("bad-duration", stage("timeout = \"soon\"")),
+        ("bad-include", top("include = [\"ci/gone.toml\", \"https://example.com/ci.toml\", \"/etc/ci.toml\"]")),
         ("bad-name", top("[input.Tool]\ntype = \"string\"")),
         ("bad-path", stage("artifacts.a = { paths = [\"/etc/passwd\", \"a/../../b\", \"~/x\", \"[\", \"\"] }")),
         ("bad-plugin", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"./gone.wasm\"\n".into()),
@@ -67,10 +70,6 @@ fn fixtures() -> Vec<(&'static str, String)> {
         ("no-stages", "format = 1\nname = \"p\"\n".into()),
         ("not-needed", two("", "with.tags = [\"${stage.build.outputs.v}\"]")),
         (
-            "not-yet",
-            top("[environment.production]\napproval = true\nvars = { HOST = \"a\" }\nbranches = [\"main\"]\nsecrets = [\"token\"]\nbranch = \"main\""),
-        ),
-        (
             "out-of-range",
             format!("{}[environment.production]\napproval = {{ count = 21, timeout = \"0s\" }}\n", stage("retries = 1000\ntimeout = \"0s\"\nenvironment = \"production\"")),
         ),
@@ -78,7 +77,15 @@ fn fixtures() -> Vec<(&'static str, String)> {
         ("outside-script", stage("with.script = \"echo ${git.branch}\"\nwith.suites = [{ run = [\"sh\", \"-c\", \"echo ${git.branch}\"] }]")),
         ("outside-value", stage("grants.http = [{ url = \"https://${git.branch}.example/x\" }, { url = \"https://a.example/v-${git.short}\" }]")),
         ("reference-here", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"./${git.branch}.wasm\"\nwhen = '${git.branch} == \"main\"'\n".into()),
-        ("secret-use", stage("with.tags = [\"${secret.token}\"]")),
+        (
+            "secret-use",
+            format!(
+                "{}[secret.token]\nfrom = \"env:TOKEN\"\n",
+                stage(
+                    "with.suites = [{ run = [\"curl\", \"-u\", \"${secret.token}\"] }]\nwith.tags = [\"${default(secret.token, 'x')}\"]\ngrants.http = [{ url = \"https://a.example/${secret.token}\" }]\nconcurrency = \"${secret.token}\""
+                )
+            ),
+        ),
         ("self-need", stage("needs = [\"s\"]")),
         ("shared-consumes", two("grants.files = [{ path = \".\", access = \"write\" }]\nartifacts.dist.paths = [\"dist\"]", "consumes = [\"build.dist\"]\nworkspace = \"shared\"\ngrants.files = [{ path = \".\", access = \"write\" }]")),
         ("shared-unwritable", stage("workspace = \"shared\"\ngrants.files = [{ path = \".\" }]")),
@@ -90,10 +97,13 @@ fn fixtures() -> Vec<(&'static str, String)> {
             "unknown-environment",
             format!("{}[environment.production]\n", two("environment = \"prodution\"", "environment = \"${git.branch}\"")),
         ),
+        ("unknown-cache", stage("caches = [\"npm\"]")),
+        ("unknown-service", format!("{}[service.mysql]\ncommand = [\"mysqld\"]\nneeds = [\"disk\"]\n", stage("services = [\"mysq\"]"))),
+        ("unknown-template", format!("{}[template.node]\ntimeout = \"1m\"\nextends = [\"base\"]\n", stage("extends = [\"nod\"]"))),
         ("unknown-grant", stage("grants.htpt = []")),
         ("unknown-import", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"strange\"\n".into()),
         ("unknown-capability", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"strange\"\n".into()),
-        ("unknown-key", format!("{}extends = [\"node\"]\nneed = []\n[on]\npush = {{}}\n[cache.x]\n[service.y]\n[template.z]\n", stage(""))),
+        ("unknown-key", format!("{}need = []\n[on]\npush = {{}}\npsh = true\n[caches.x]\n", stage(""))),
         ("unknown-plugin", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"lnit\"\n".into()),
         ("unknown-reference", stage("with.tags = [\"${input.versoin}\", \"${matrix.app}\"]")),
         ("unknown-setting", stage("with.suite = []\nwith.suites = [{ run = [\"a\"], formt = \"node\" }]")),
@@ -234,8 +244,8 @@ fn nothing_is_wider_than_80_columns_but_words_that_can_not_be_broken() {
 #[test]
 fn colour_only_when_asked_for() {
     let diagnostics = plan(TEN).unwrap_err();
-    assert!(!render(&diagnostics, "p.toml", TEN, false).contains('\u{1b}'));
-    assert!(render(&diagnostics, "p.toml", TEN, true).contains("\u{1b}["));
+    assert!(!render(&diagnostics, &Sources::new("p.toml", TEN), false).contains('\u{1b}'));
+    assert!(render(&diagnostics, &Sources::new("p.toml", TEN), true).contains("\u{1b}["));
 }
 
 #[test]
@@ -258,7 +268,7 @@ fn inputs_from_the_command_line() {
     let diagnostics = world(&[("environment", "producton"), ("dryrun", "yes"), ("dry-run", "yes"), ("count", "many"), ("count", "2")])
         .plan(text)
         .unwrap_err();
-    insta::assert_snapshot!("inputs", render(&diagnostics, "pipeline.toml", text, false), text);
+    insta::assert_snapshot!("inputs", render(&diagnostics, &Sources::new("pipeline.toml", text), false), text);
     let (plan, _) = world(&[("environment", "production"), ("count", "2.5")]).plan(text).unwrap();
     let inputs: Vec<(&str, &str)> = plan.inputs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(inputs, [("environment", "production"), ("dry-run", "false"), ("count", "2.5")]);
@@ -267,7 +277,7 @@ fn inputs_from_the_command_line() {
 #[test]
 fn manifests_are_checked_too() {
     let text = "manifest = 1\nname = \"\"\nsumary = \"x\"\n[request.files]\nrequired = \"yes\"\n[settings]\nschema = '{ \"type\": 3 }'\n";
-    insta::assert_snapshot!("manifest", render(&Manifest::parse(text).unwrap_err(), "plugin.toml", text, false), text);
+    insta::assert_snapshot!("manifest", render(&Manifest::parse(text).unwrap_err(), &Sources::new("plugin.toml", text), false), text);
     let newer = Manifest::parse("manifest = 2\nfuture = true\n").unwrap_err();
     assert_eq!(newer.iter().map(|d| d.code).collect::<Vec<_>>(), ["newer-format"]);
     let remote = "manifest = 1\nname = \"a\"\nversion = \"1\"\nsummary = \"x\"\n[settings]\nschema = '{ \"$ref\": \"http://localhost:1/schema\" }'\n";

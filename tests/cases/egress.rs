@@ -151,13 +151,13 @@ fn the_stage_can_not_turn_the_proxy_elsewhere() {
     if !confined(RUNNER, test) {
         return;
     }
-    let script = "script = 'env | grep -i _proxy= | sort; env | grep -i proxy= | grep -v 127.0.0.1:3128 || true'\nshell = [\"sh\"]";
+    let script = "run = [\"env\"]";
     let env = "env = { HTTPS_PROXY = \"http://evil.example:1\", NO_PROXY = \"*\" }\n";
-    let project = Project::new(RUNNER).file("pipeline.toml", pipeline("system", "sh", "\"registry.example:443\"", env, script));
+    let project = Project::new(RUNNER).file("pipeline.toml", pipeline("system", "env", "\"registry.example:443\"", env, script));
     let told = project.exec_json().expect(0).told();
     let log = told.log("install");
     assert!(log.contains("HTTPS_PROXY=http://127.0.0.1:3128") && log.contains("NO_PROXY=localhost,127.0.0.1,::1,.stage"), "{log}");
-    assert!(!log.contains("evil.example:1"), "{log}");
+    assert!(!log.contains("evil.example"), "{log}");
     // and without hosts nothing is set
     let none = project.read("pipeline.toml").replace(", network = [\"registry.example:443\"]", "");
     project.write("pipeline.toml", none.replace(env, ""));

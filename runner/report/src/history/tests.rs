@@ -238,8 +238,8 @@ fn lines() -> Vec<Line> {
         command: Some(1),
         allowed: refused.is_none(),
         reason: refused.map(str::to_owned),
-        bytes_in: 4096,
-        bytes_out: 1024,
+        bytes_in: if refused.is_none() { 4096 } else { 0 },
+        bytes_out: if refused.is_none() { 1024 } else { 0 },
     };
     let granted = |class| LineVerdict::Granted { class, request: r#"{"path":"src"}"#.to_owned() };
     vec![

@@ -8,6 +8,7 @@ mod cases {
     mod confinement;
     mod cut_off;
     mod determinism;
+    mod egress;
     mod escapes;
     mod grants;
     mod history;

@@ -34,7 +34,7 @@ pub struct Global {
     /// When to use colour (NO_COLOR and CLICOLOR_FORCE are honoured)
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
     pub color: Color,
-    /// How to report: `auto` is a live view on a terminal and plain lines elsewhere
+    /// How to report: `auto` is a live view on a terminal and plain lines elsewhere, with what GitHub Actions and GitLab CI make of them there
     #[arg(long, value_enum, default_value_t = Format::Auto, global = true, env = "PIPELINE_FORMAT", value_name = "FORMAT")]
     pub format: Format,
 }
@@ -110,7 +110,7 @@ pub struct Source {
     #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = pair)]
     pub inputs: Vec<(String, String)>,
     #[command(flatten)]
-    pub origin: Origin,
+    pub occasion: Occasion,
     /// Run `in = "process"` commands on the host, unconfined: for machines without user namespaces
     #[arg(long, env = "PIPELINE_UNCONFINED", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
     pub unconfined: bool,
@@ -118,7 +118,7 @@ pub struct Source {
 
 /// What the run is for, where the CI server or the checkout do not say it.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Origin {
+pub struct Occasion {
     /// What set the run off [default: what the CI server says, else manual]
     #[arg(long, value_name = "EVENT", value_parser = PossibleValuesParser::new(EventKind::ALL.map(EventKind::name)).map(|name| kind(&name)))]
     pub event: Option<EventKind>,
@@ -158,9 +158,8 @@ pub struct Exec {
     /// Go on with what does not need a failed stage [default]
     #[arg(long)]
     pub keep_going: bool,
-    /// Write a JUnit report
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
+    #[command(flatten)]
+    pub reports: Reports,
     /// Seconds that stages have to end after an interrupt
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub grace: u64,
@@ -182,9 +181,22 @@ pub struct Resume {
     /// Don't wait for approvals: end with exit code 8 when nothing else is left to do
     #[arg(long)]
     pub no_wait: bool,
-    /// Write a JUnit report of the whole run
+    #[command(flatten)]
+    pub reports: Reports,
+}
+
+/// Files for other systems, each of the whole run.
+#[derive(Debug, Clone, Args)]
+pub struct Reports {
+    /// Write a JUnit report
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Write findings and denials as SARIF, for code scanning
+    #[arg(long, value_name = "FILE")]
+    pub sarif: Option<PathBuf>,
+    /// Write findings and denials in GitLab's code quality format
+    #[arg(long, value_name = "FILE")]
+    pub code_quality: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use pipeline::facts::{Changed, EventKind, Facts, Revision, Trust};
 
-use crate::args::Origin;
+use crate::args::Occasion;
 use crate::error::CliError;
 use crate::git::{self, Head, ask::Git};
 use changes::{Comparison, Found};
@@ -28,23 +28,23 @@ use server::{Name, Surroundings, Told, is_commit};
 ///
 /// # Errors
 /// A revision of the command line that is not there, or a list of files that can't be read.
-pub fn find(origin: &Origin, root: &Path, pipeline_from: Option<Revision>, asking: bool) -> Result<Facts, CliError> {
+pub fn find(occasion: &Occasion, root: &Path, pipeline_from: Option<Revision>, asking: bool) -> Result<Facts, CliError> {
     let around = Surroundings { env: &|name| std::env::var(name).ok(), read: &|path| std::fs::read_to_string(path).ok() };
     let top = git::top(root).and_then(|top| top.canonicalize().ok());
-    let rev = origin.rev.as_deref().map(|rev| commit(top.as_deref(), rev)).transpose()?;
+    let rev = occasion.rev.as_deref().map(|rev| commit(top.as_deref(), rev)).transpose()?;
     let told = server::told(&around);
     let attended = told.is_none() && !around.unattended();
     let is_tag = |name: &str| git::has(root, &format!("refs/tags/{name}")) && !git::has(root, &format!("refs/heads/{name}"));
-    let mut facts = decide(origin, told.as_ref(), attended, git::head(root), &is_tag);
+    let mut facts = decide(occasion, told.as_ref(), attended, git::head(root), &is_tag);
     if rev.is_some() {
         facts.git_sha.clone_from(&rev);
     }
     facts.pipeline_from = pipeline_from;
-    let listed = origin.changed_from.as_deref().map(listed).transpose()?;
+    let listed = occasion.changed_from.as_deref().map(listed).transpose()?;
     let Found { changed, dirty } = match &top {
         Some(top) if asking => {
             let branch = facts.git_branch.as_deref();
-            let (base, rev, told) = (origin.base.as_deref(), rev.as_deref(), told.as_ref());
+            let (base, rev, told) = (occasion.base.as_deref(), rev.as_deref(), told.as_ref());
             Comparison { top, root, event: facts.event, branch, base, rev, told, attended }.find()
         }
         Some(_) => {
@@ -59,7 +59,7 @@ pub fn find(origin: &Origin, root: &Path, pipeline_from: Option<Revision>, askin
 }
 
 /// Weighs the three voices.
-fn decide(origin: &Origin, told: Option<&Told>, attended: bool, head: Head, is_tag: &dyn Fn(&str) -> bool) -> Facts {
+fn decide(occasion: &Occasion, told: Option<&Told>, attended: bool, head: Head, is_tag: &dyn Fn(&str) -> bool) -> Facts {
     let mut facts = match told {
         Some(told) => Facts {
             event: told.event,
@@ -80,7 +80,7 @@ fn decide(origin: &Origin, told: Option<&Told>, attended: bool, head: Head, is_t
             ..Facts::default()
         },
     };
-    let name = origin.reference.as_deref().map(|text| match Name::of(text) {
+    let name = occasion.reference.as_deref().map(|text| match Name::of(text) {
         Name::Branch(name) if is_tag(&name) => Name::Tag(name),
         name => name,
     });
@@ -91,13 +91,13 @@ fn decide(origin: &Origin, told: Option<&Told>, attended: bool, head: Head, is_t
         Some(Name::PullRequest(number)) => facts.pull_request = Some(number),
         None => {}
     }
-    if let Some(event) = origin.event.or(is_request.then_some(EventKind::PullRequest)) {
+    if let Some(event) = occasion.event.or(is_request.then_some(EventKind::PullRequest)) {
         (facts.event, facts.event_given) = (event, true);
     }
     if facts.event == EventKind::PullRequest && facts.git_base.is_none() {
-        facts.git_base = origin.base.as_deref().and_then(branch);
+        facts.git_base = occasion.base.as_deref().and_then(branch);
     }
-    if name.is_some() || origin.event.is_some() {
+    if name.is_some() || occasion.event.is_some() {
         let said = match facts.event {
             EventKind::PullRequest if told.is_none() && !attended => Trust::Fork,
             EventKind::PullRequest => Trust::PullRequest,

@@ -46,7 +46,7 @@ pub fn registry(unconfined: bool) -> Registry {
 /// Reads and plans a pipeline. `running`: it is about to run, so that inputs without a value are mistakes and `git` is asked what changed.
 /// `seed`: of the placeholders that stand for secrets.
 pub fn load(source: &Source, global: &Global, run: &str, seed: [u8; 32], running: bool) -> Result<Loaded, CliError> {
-    let named = source.origin.pipeline_from.as_deref();
+    let named = source.occasion.pipeline_from.as_deref();
     let file = pipeline_file(&source.file, named.is_some())?;
     let root = match file.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
@@ -65,7 +65,7 @@ pub fn load(source: &Source, global: &Global, run: &str, seed: [u8; 32], running
     };
     let text = pipeline::raw::decode(bytes).map_err(|mistake| invalid(&[mistake], &Sources::new(&file, ""), global))?;
     let from = revision.as_ref().map(|revision| revision.facts().clone());
-    let facts = Facts { run: run.to_owned(), placeholder_seed: seed, ..facts::find(&source.origin, &root, from, running)? };
+    let facts = Facts { run: run.to_owned(), placeholder_seed: seed, ..facts::find(&source.occasion, &root, from, running)? };
     let repository = Repository { folder: root.clone(), top: git::top(&root).unwrap_or_else(|| root.clone()) };
     let files: &dyn Files = revision.as_ref().map_or(&repository, |revision| revision);
     let text = Text { file: &file, root: &root, text: &text, files, inputs: &source.inputs, complete: running };
@@ -74,15 +74,20 @@ pub fn load(source: &Source, global: &Global, run: &str, seed: [u8; 32], running
 
 /// Plans a run once more as it was started: the text, the inputs and the facts are those of its record.
 pub fn load_recorded(header: &Header, root: &Path, global: &Global) -> Result<Loaded, CliError> {
-    let known: Facts = if header.facts.is_empty() {
-        Facts { git_branch: header.git_branch.clone(), git_sha: header.git_sha.clone(), ..Facts::default() }
-    } else {
-        serde_json::from_str(&header.facts).map_err(|e| anyhow::anyhow!("the facts in the run's record can't be read: {e}"))?
-    };
-    let facts = Facts { run: header.run.clone(), placeholder_seed: header.seed, ..known };
+    let facts = recorded_facts(header).map_err(|e| anyhow::anyhow!("the facts in the run's record can't be read: {e}"))?;
     let files = Kept(&header.included);
     let text = Text { file: Path::new(&header.file), root, text: &header.text, files: &files, inputs: &header.inputs, complete: true };
     plan(&text, facts, header.unconfined, global)
+}
+
+/// What was known of the world when a run was planned.
+pub fn recorded_facts(header: &Header) -> Result<Facts, serde_json::Error> {
+    let known: Facts = if header.facts.is_empty() {
+        Facts { git_branch: header.git_branch.clone(), git_sha: header.git_sha.clone(), ..Facts::default() }
+    } else {
+        serde_json::from_str(&header.facts)?
+    };
+    Ok(Facts { run: header.run.clone(), placeholder_seed: header.seed, ..known })
 }
 
 /// Files of the repository that the pipeline file stands in.

@@ -9,12 +9,15 @@ mod origin;
 mod stage;
 
 pub use finding::{Finding, Location, Severity, TestCase, TestStatus};
-pub use origin::{GitFacts, Place, Trigger};
+pub use origin::{FileLine, GitFacts, Place, Trigger};
 pub use stage::{Artifact, Blocked, DenialRecord, FailureKind, Outcome, StageRef, Verdict};
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+/// The effect in the denial of a connection: asked for by a program at a time that no component determines, so a replay never asks again.
+pub const CONNECT: &str = "commands.connect";
 
 /// The version of the event stream, first thing in the NDJSON report.
 pub const SCHEMA: u32 = 1;
@@ -132,6 +135,21 @@ pub enum Kind {
         stage: StageRef,
         command: u32,
         result: String,
+        nanos: u64,
+    },
+    /// A confined program's connection to the outside: when it has ended, or at once when it was refused.
+    Connection {
+        stage: StageRef,
+        /// The command that asked for it, where that could be found out.
+        command: Option<u32>,
+        host: String,
+        port: u16,
+        allowed: bool,
+        /// Why it was refused, or did not come about.
+        reason: Option<String>,
+        /// From the host.
+        bytes_in: u64,
+        bytes_out: u64,
         nanos: u64,
     },
     /// An effect was refused. The same denial is what the guest was told.

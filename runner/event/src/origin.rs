@@ -2,26 +2,37 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where a stage stands in the pipeline file. Lines count from 1.
+/// A line of the pipeline file, or of a file that it includes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FileLine {
+    /// From 1.
+    pub line: u32,
+    /// The included file, from the folder of the pipeline file; none: that file itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+}
+
+/// Where a stage stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Place {
     /// Of its table.
-    pub line: u32,
+    pub at: FileLine,
     /// Of its `grants`, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grants: Option<u32>,
+    pub grants: Option<FileLine>,
     /// Of each grant, by the name of its capability.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub grant: Vec<(String, u32)>,
+    pub grant: Vec<(String, FileLine)>,
 }
 
 impl Place {
     /// Where that stands which allows `effect` (`http.request`) or would have to: the capability's grant, else the grants, else the stage.
-    pub fn of(&self, effect: &str) -> u32 {
+    pub fn of(&self, effect: &str) -> &FileLine {
         let capability = effect.split('.').next().unwrap_or_default();
-        let grant = self.grant.iter().find(|(name, _)| name == capability).map(|(_, line)| *line);
-        grant.or(self.grants).unwrap_or(self.line)
+        let grant = self.grant.iter().find(|(name, _)| name == capability).map(|(_, at)| at);
+        grant.or(self.grants.as_ref()).unwrap_or(&self.at)
     }
 }
 
@@ -58,12 +69,13 @@ mod tests {
 
     #[test]
     fn an_effect_belongs_to_the_line_that_is_nearest_to_what_would_allow_it() {
-        let mut place = Place { line: 3, grants: Some(8), grant: vec![("files".to_owned(), 9), ("http".to_owned(), 10)] };
+        let at = |line| FileLine { line, file: None };
+        let mut place = Place { at: at(3), grants: Some(at(8)), grant: vec![("files".to_owned(), at(9)), ("http".to_owned(), at(10))] };
         for (effect, line) in [("http.request", 10), ("files.open", 9), ("files", 9), ("commands.start", 8), ("", 8)] {
-            assert_eq!(place.of(effect), line, "{effect}");
+            assert_eq!(place.of(effect).line, line, "{effect}");
         }
         place.grants = None;
-        assert_eq!(place.of("commands.start"), 3);
+        assert_eq!(place.of("commands.start").line, 3);
     }
 
     #[test]

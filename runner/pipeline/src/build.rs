@@ -91,6 +91,7 @@ fn plan_sources(request: &PlanRequest<'_>, sources: &mut Sources) -> Result<(Pla
         constants: when::constants(&shared),
         shared: &shared,
         text: &text,
+        sources: sources.clone(),
         lines: LineStarts::new(&text),
         used: RefCell::new(Used::default()),
         plugins: RefCell::new(HashMap::new()),
@@ -181,6 +182,7 @@ struct Builder<'a> {
     constants: Arc<when::Constants>,
     shared: &'a Arc<Shared>,
     text: &'a Arc<str>,
+    sources: Sources,
     lines: LineStarts,
     used: RefCell<Used>,
     /// By `uses`.
@@ -354,12 +356,20 @@ impl Builder<'_> {
     }
 
     fn place(&self, stage: &model::Stage) -> event::Place {
-        let line = |span: &Span| u32::try_from(self.lines.line(span.start) + 1).unwrap_or(u32::MAX);
         event::Place {
-            line: line(&stage.span),
-            grants: stage.grants_span.as_ref().map(line),
-            grant: stage.grants.iter().map(|(key, _)| (key.name.clone(), line(&key.span))).collect(),
+            at: self.line(&stage.span),
+            grants: stage.grants_span.as_ref().map(|span| self.line(span)),
+            grant: stage.grants.iter().map(|(key, _)| (key.name.clone(), self.line(&key.span))).collect(),
         }
+    }
+
+    /// With all line starts at hand: `Sources::place` counts from the start of the file each time.
+    fn line(&self, span: &Span) -> event::FileLine {
+        let (file, range) = self.sources.file_of(span.start);
+        let line = self.lines.line(span.start) - self.lines.line(range.start) + 1;
+        let main = self.sources.main();
+        let included = (file != main).then(|| file.strip_prefix(main.parent().unwrap_or(Path::new(""))).unwrap_or(file));
+        event::FileLine { line: u32::try_from(line).unwrap_or(u32::MAX), file: included.map(|file| file.to_string_lossy().into_owned()) }
     }
 
     /// An instance completed as far as it can be, and whether another one's would differ.

@@ -61,20 +61,11 @@ pub fn queueing(queued: &Queued) -> String {
     self::queued(&queued.group, holder.map(|(run, _)| run.as_str()), holder.and_then(|(_, stage)| stage.as_deref()))
 }
 
-/// What set a run off and what it works on, for the line that begins it: `push of main at 0123abc, uncommitted changes`. Nothing where a
-/// person started it on a clean checkout.
-pub fn origin(git: Option<&GitFacts>, trigger: Option<&Trigger>) -> Vec<String> {
-    let mut parts = Vec::new();
-    if let Some(trigger) = trigger.filter(|trigger| trigger.trust != "local") {
-        parts.push(format!("{} of {} (trust: {})", trigger.event, trigger.subject, trigger.trust));
-    }
-    if let Some(from) = trigger.and_then(|trigger| trigger.pipeline_from.as_ref()) {
-        parts.push(format!("pipeline from {from}"));
-    }
-    if git.is_some_and(|git| git.dirty == Some(true)) {
-        parts.push("uncommitted changes".to_owned());
-    }
-    parts
+/// What set a run off: `push of main (trust: branch)`, `pipeline from stable (0123456789ab)`. Nothing where a person started it.
+pub fn trigger(trigger: &Trigger) -> Vec<String> {
+    let Trigger { event, trust, subject, pipeline_from } = trigger;
+    let set_off = (trust != "local").then(|| format!("{event} of {subject} (trust: {trust})"));
+    set_off.into_iter().chain(pipeline_from.as_ref().map(|from| format!("pipeline from {from}"))).collect()
 }
 
 /// What a person said: `approved by ana: go ahead`.
@@ -142,11 +133,12 @@ pub fn tell_attempt(outcome: &Outcome) -> String {
     }
 }
 
-fn first_line(text: &str) -> &str {
+pub fn first_line(text: &str) -> &str {
     text.trim_start().lines().next().unwrap_or_default()
 }
 
-fn reason(why: &Blocked) -> String {
+/// Why a stage did not run.
+pub fn reason(why: &Blocked) -> String {
     match why {
         Blocked::When(condition) => format!("its `when` is false: {condition}"),
         Blocked::Need(need) => format!("it needs `{need}`, which did not pass"),
@@ -155,6 +147,17 @@ fn reason(why: &Blocked) -> String {
         Blocked::NotSelected => "left out on the command line".to_owned(),
         Blocked::Stopping => "the run was stopping".to_owned(),
     }
+}
+
+/// `main 0123456, with uncommitted changes`; none if nothing is known.
+pub fn checkout(git: &GitFacts) -> Option<Line> {
+    let short = git.sha.as_ref().map(|sha| sha.chars().take(7).collect::<String>());
+    let names: Vec<&str> = git.branch.as_deref().into_iter().chain(short.as_deref()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let line = Line::of(Role::Text, &names.join(" "));
+    Some(if git.dirty == Some(true) { line.and(Role::Warn, ", with uncommitted changes") } else { line })
 }
 
 /// `3 tests`, `1 test`.

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use event::{
-    Artifact, Blocked, DenialRecord, Event, EventSink, FailureKind, Finding, GitFacts, Kind, Location, Outcome, Place, PlannedStage,
-    Severity, StageRef, Stream, TestCase, TestStatus, Trigger, Verdict,
+    Artifact, Blocked, DenialRecord, Event, EventSink, FailureKind, FileLine, Finding, GitFacts, Kind, Location, Outcome, Place,
+    PlannedStage, Severity, StageRef, Stream, TestCase, TestStatus, Trigger, Verdict,
 };
 
 /// 2026-01-31T12:00:00Z.
@@ -78,7 +78,8 @@ pub fn started(stages: &[&str]) -> Event {
 
 /// A stage that begins at that line, with a grant for files and one for HTTP.
 fn place(line: u32) -> Place {
-    Place { line, grants: Some(line + 2), grant: vec![("files".to_owned(), line + 2), ("http".to_owned(), line + 3)] }
+    let at = |line| FileLine { line, file: None };
+    Place { at: at(line), grants: Some(at(line + 2)), grant: vec![("files".to_owned(), at(line + 2)), ("http".to_owned(), at(line + 3))] }
 }
 
 /// The first event of a run on a checkout.
@@ -360,14 +361,16 @@ pub fn hostile() -> Vec<Event> {
     let tests = vec![TestCase { suite: evil(), name: evil(), status: TestStatus::Failed, nanos: 1, message: evil(), location: at_evil }];
     let denial = DenialRecord { effect: evil(), subject: evil(), code: evil(), reason: evil(), remedy: Some(evil()) };
     let mut started = started(&[&id]);
-    if let Kind::RunStarted { pipeline, file, run, git, .. } = &mut started.kind {
+    if let Kind::RunStarted { pipeline, file, run, git, trigger, .. } = &mut started.kind {
         (*pipeline, *file, *run) = (evil(), evil(), evil());
         *git = Some(GitFacts { branch: Some(evil()), sha: Some(evil()), dirty: Some(true) });
+        *trigger = Some(Trigger { event: evil(), trust: evil(), subject: evil(), pipeline_from: Some(evil()) });
     }
     let outcome = Outcome::Failed { kind: FailureKind::Failed, message: evil(), soft: false, denial: Some(denial.clone()) };
     vec![
         started,
         at(0.0, Kind::Warning { message: evil() }),
+        at(0.0, Kind::GroupWaiting { stage: Some(stage(&id)), group: evil(), holder: Some(evil()), holder_stage: Some(evil()) }),
         begin(0.1, &id, 1, EVIL),
         output(0.2, &id, &format!("{EVIL}\n").repeat(20)),
         at(0.3, Kind::Findings { stage: stage(&id), findings }),

@@ -224,8 +224,12 @@ impl Shared {
             }
             Kind::RunStarted { run, pipeline, stages, jobs, git, trigger, .. } => {
                 let mut line = Line::of(Role::Strong, pipeline);
+                if let Some(checkout) = git.as_ref().and_then(detail::checkout) {
+                    line.push(Role::Faint, &format!(" {} ", self.symbols.dot));
+                    line.append(checkout);
+                }
                 let known = [detail::plural(stages.len(), "stage"), format!("{jobs} at once"), format!("run {run}")];
-                for part in known.into_iter().chain(detail::origin(git.as_ref(), trigger.as_ref())) {
+                for part in known.into_iter().chain(trigger.as_ref().map(detail::trigger).unwrap_or_default()) {
                     line.push(Role::Faint, &format!(" {} {part}", self.symbols.dot));
                 }
                 line.wrap(columns, 2)

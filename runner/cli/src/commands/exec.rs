@@ -59,7 +59,7 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     let journal = Journal::create(folder.path(), &header).map_err(anyhow::Error::from)?;
     let notices = load::notices(&loaded);
     let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None, notices };
-    running::run(running, args.junit.as_deref(), global)
+    running::run(running, &args.reports, global)
 }
 
 /// `[on]` does not name the event: no run is made.

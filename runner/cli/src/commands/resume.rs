@@ -82,7 +82,7 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
         in_doubt: args.in_doubt.map(Into::into),
         notices: Vec::new(),
     };
-    running::run(running, args.junit.as_deref(), global)
+    running::run(running, &args.reports, global)
 }
 
 /// What is wrong with a journal is said by itself.

@@ -22,7 +22,7 @@ fn told(event: EventKind, trust: Trust) -> Told {
 }
 
 /// `push of main, tag -, base -, trust branch, given`
-fn weigh(origin: &Origin, told: Option<&Told>, attended: bool) -> String {
+fn weigh(origin: &Occasion, told: Option<&Told>, attended: bool) -> String {
     let head = Head { branch: Some("here".to_owned()), sha: None };
     let facts = decide(origin, told, attended, head, &|name| name.starts_with('v'));
     let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
@@ -31,9 +31,9 @@ fn weigh(origin: &Origin, told: Option<&Told>, attended: bool) -> String {
     format!("{} of {branch}, tag {tag}, base {base}, trust {}{given}", facts.event, facts.trust)
 }
 
-fn flags(event: Option<EventKind>, reference: &str, base: &str) -> Origin {
+fn flags(event: Option<EventKind>, reference: &str, base: &str) -> Occasion {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    Origin { event, reference: some(reference), base: some(base), ..Origin::default() }
+    Occasion { event, reference: some(reference), base: some(base), ..Occasion::default() }
 }
 
 #[test]

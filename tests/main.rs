@@ -14,10 +14,12 @@ mod cases {
     mod history;
     mod killed;
     mod limits;
+    mod notify;
     mod outcomes;
     mod plugin_guide;
     mod quickstart;
     mod replay;
+    mod reports;
     mod resume;
 }
 

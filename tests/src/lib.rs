@@ -9,6 +9,7 @@ mod guests;
 mod hostile;
 mod offline;
 pub mod processes;
+pub mod receivers;
 mod registry;
 mod run;
 pub mod runs;

@@ -18,6 +18,7 @@ mod past;
 mod results;
 mod running;
 mod runs;
+mod so_far;
 mod style;
 
 use std::io::Write;

@@ -91,6 +91,8 @@ pub enum Command {
     Gc(Gc),
     /// Look at this machine: what works here, and how to mend what does not
     Doctor,
+    /// Print the JSON Schema of pipeline files, for editors
+    Schema,
     /// Print completions for a shell
     Completions {
         #[arg(value_enum)]

@@ -110,6 +110,7 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
         Command::Inspect(args) => commands::inspect::run(args, &cli.global, &mut out),
         Command::Doctor => commands::doctor::run(&cli.global, &mut out),
         Command::Completions { shell } => printed(commands::completions::completions(*shell, &mut out)),
+        Command::Schema => commands::schema::run(&mut out),
         Command::Man => printed(commands::completions::man(&mut out)),
     }
 }

@@ -21,14 +21,15 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
-use crate::jail::{Bind, ExitStatus, Jail, JailError, JailProcess, JailSpec, SpawnError, SpawnSpec};
+use crate::jail::{ExitStatus, Jail, JailError, JailProcess, SpawnError, SpawnSpec};
 use crate::lost::Lost;
 use crate::name::{self, Door};
 use crate::policy::{Output, Rules, Start, StartError, Started, command_line};
+use crate::stage_jail::StageJail;
 
 /// Commands of one attempt that run at the same time.
 const AT_ONCE: usize = 256;
@@ -64,14 +65,13 @@ pub struct Captured {
 pub struct Programs {
     setting: Arc<Setting>,
     grant: Option<Arc<CommandsGrant>>,
-    warden: PathBuf,
-    jail: OnceCell<Arc<Jail>>,
+    jail: Arc<StageJail>,
+    /// Services run in the jail too, and whoever started them ends it.
+    shared: bool,
     running: Mutex<BTreeMap<u32, Arc<Process>>>,
     next: AtomicU32,
     /// Programs that an earlier process started, which was killed.
     pub(crate) lost: Mutex<BTreeMap<u32, Lost>>,
-    /// Empty folders that stand where a repository could be made up.
-    stand_ins: Mutex<Vec<PathBuf>>,
 }
 
 /// A started program.
@@ -140,8 +140,10 @@ impl Process {
 
 impl Programs {
     pub fn new(setting: Arc<Setting>, grant: Option<Arc<CommandsGrant>>, warden: PathBuf) -> Self {
-        let (jail, running, stand_ins) = (OnceCell::new(), Mutex::default(), Mutex::default());
-        Programs { setting, grant, warden, jail, running, next: AtomicU32::new(1), lost: Mutex::default(), stand_ins }
+        let prepared = setting.prepared.get::<StageJail>();
+        let shared = prepared.is_some();
+        let jail = prepared.unwrap_or_else(|| Arc::new(StageJail::new(warden, grant.clone(), Vec::new())));
+        Programs { setting, grant, jail, shared, running: Mutex::default(), next: AtomicU32::new(1), lost: Mutex::default() }
     }
 
     pub fn grant(&self) -> Option<&CommandsGrant> {
@@ -194,27 +196,8 @@ impl Programs {
         });
         futures::future::join_all(stops).await;
         drop(running);
-        if let Some(jail) = self.jail.get() {
-            jail.kill();
-            jail.gone().await;
-        }
-        self.remove_stand_ins();
-    }
-
-    /// What a bind covers has to be there. A folder that could be written and has no `.git` yet gets an empty one, shown read-only like any
-    /// other: the next `git` in that folder would run the hooks of a repository that a stage made up. To `git` an empty `.git` is none.
-    fn stand_in(&self, workspace: &Path, path: &str) {
-        let place = workspace.join(path);
-        let writable = self.setting.mounts.iter().any(|mount| mount.writable) && within_mounts(&self.setting, path);
-        if writable && place.file_name().is_some_and(|name| name == ".git") && std::fs::create_dir(&place).is_ok() {
-            self.stand_ins.lock().unwrap_or_else(PoisonError::into_inner).push(place);
-        }
-    }
-
-    fn remove_stand_ins(&self) {
-        for place in self.stand_ins.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            // nobody could write into it; what is not empty is not ours
-            let _ = std::fs::remove_dir(place);
+        if !self.shared {
+            self.jail.end().await;
         }
     }
 
@@ -222,44 +205,8 @@ impl Programs {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn jail(&self, grant: &CommandsGrant) -> Result<&Arc<Jail>, StartError> {
-        self.jail
-            .get_or_try_init(|| async {
-                let spec = self.jail_spec(grant)?;
-                Jail::start(spec).await.map(Arc::new).map_err(|error| StartError::System(error.to_string()))
-            })
-            .await
-    }
-
-    /// What the stage's programs see: the granted parts of the workspace, the scratch folder, the toolchains.
-    fn jail_spec(&self, grant: &CommandsGrant) -> Result<JailSpec, StartError> {
-        let setting = &*self.setting;
-        let system = |what: &str, error: io::Error| StartError::System(format!("{what}: {error}"));
-        let mut spec = JailSpec::new(&self.warden);
-        for (_, toolchain) in &grant.toolchains {
-            spec.binds.extend(toolchain.binds.iter().cloned());
-            spec.env.extend(toolchain.env.iter().cloned());
-        }
-        spec.path = grant.toolchains.iter().flat_map(|(_, t)| t.path.iter().cloned()).chain(spec.path).collect();
-        spec.path.dedup();
-        spec.env.extend(setting.env.iter().cloned());
-        spec.limits.processes = u64::from(setting.limits.processes);
-        let scratch = setting.scratch.path().map_err(|e| system("the scratch folder", e))?;
-        spec.binds.push(Bind::directory(scratch, SCRATCH).writable());
-        if let Some(workspace) = &setting.workspace {
-            let workspace = workspace.canonicalize().map_err(|e| system("the workspace", e))?;
-            for mount in &setting.mounts {
-                if let Some(bind) = workspace_bind(&workspace, &mount.path, mount.writable)? {
-                    spec.binds.push(bind);
-                }
-            }
-            setting.protected.iter().for_each(|path| self.stand_in(&workspace, path));
-            let visible = |path: &String| workspace.join(path).symlink_metadata().is_ok() && within_mounts(setting, path);
-            let inside = |path: &String| Path::new(WORKSPACE).join(path);
-            spec.hidden = setting.hidden.iter().filter(|p| visible(p)).map(inside).collect();
-            spec.read_only = setting.protected.iter().filter(|p| visible(p)).map(inside).collect();
-        }
-        Ok(spec)
+    async fn jail(&self) -> Result<&Arc<Jail>, StartError> {
+        self.jail.standing(&self.setting).await
     }
 
     fn directory(&self, start: &Start) -> PathBuf {
@@ -296,7 +243,7 @@ impl Programs {
         let began = Instant::now();
         let (control, host_child, door) = match grant.place {
             Place::Process => {
-                let jail = self.jail(&grant).await?.clone();
+                let jail = self.jail().await?.clone();
                 let spec = SpawnSpec {
                     program: normal_program(&start.program).unwrap_or_default(),
                     args: start.arguments.clone(),
@@ -306,6 +253,7 @@ impl Programs {
                     stdout: stdout_end,
                     stderr: stderr_end,
                     name: start.name.clone(),
+                    view: None,
                 };
                 let process = jail.spawn(spec).await.map_err(spawn_error)?;
                 (Control::Jail(process), None, name::Place::Jail(jail))
@@ -404,12 +352,6 @@ impl Programs {
             beneath,
         )?;
         Ok(file.into())
-    }
-}
-
-impl Drop for Programs {
-    fn drop(&mut self) {
-        self.remove_stand_ins();
     }
 }
 
@@ -573,31 +515,12 @@ fn output() -> io::Result<(pipe::Receiver, OwnedFd)> {
     Ok((pipe::Receiver::from_owned_fd(ours)?, theirs))
 }
 
-/// Where a granted part of the workspace is shown. Nothing if it does not exist; an error if it leads out.
-fn workspace_bind(workspace: &Path, path: &str, writable: bool) -> Result<Option<Bind>, StartError> {
-    let host = workspace.join(path);
-    let Ok(real) = host.canonicalize() else { return Ok(None) };
-    let inside = if path == "." { PathBuf::from(WORKSPACE) } else { Path::new(WORKSPACE).join(path) };
-    let expected = if path == "." { workspace.to_owned() } else { workspace.join(path) };
-    if real != expected {
-        let message = format!("the granted path `{path}` is a symbolic link, or below one; grant `{}` instead", real.display());
-        return Err(StartError::Invalid(message));
-    }
-    let bind = if real.is_dir() { Bind::directory(real, inside) } else { Bind::file(real, inside) };
-    Ok(Some(if writable { bind.writable() } else { bind }))
-}
-
-/// Whether a path of the workspace is inside a granted part, so that there is something to hide or protect.
-fn within_mounts(setting: &Setting, path: &str) -> bool {
-    setting.mounts.iter().any(|mount| mount.path == "." || path == mount.path || path.starts_with(&format!("{}/", mount.path)))
-}
-
 fn is_label(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !name.is_empty() && name.len() <= 63 && name.chars().all(plain) && !name.starts_with('-') && !name.ends_with('-')
 }
 
-fn spawn_error(error: JailError) -> StartError {
+pub(crate) fn spawn_error(error: JailError) -> StartError {
     match error {
         JailError::Spawn(SpawnError::Invalid(what)) => StartError::Invalid(what),
         JailError::Spawn(error @ SpawnError::Directory { .. }) => StartError::Invalid(error.to_string()),

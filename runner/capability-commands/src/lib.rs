@@ -21,6 +21,8 @@ mod host;
 mod lost;
 mod name;
 mod policy;
+mod service;
+mod stage_jail;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -36,6 +38,8 @@ use backend::Programs;
 pub use grant::{CommandsGrant, Place};
 use lost::Revival;
 pub use policy::command_line;
+pub use service::{JailLauncher, ServiceRoom};
+pub use stage_jail::StageJail;
 
 /// The representation of `runner:commands/commands.process`: the program's number.
 pub struct Handle(u32);

@@ -27,4 +27,4 @@ pub use endpoint::{Endpoint, Endpoints};
 pub use ledger::{InDoubt, Ledger, LedgerError, MemoryLedger};
 pub use log::StageLog;
 pub use registry::{Capability, Registry, Room};
-pub use state::{Scratch, Setting, StageState, TrapLimit};
+pub use state::{CacheFolder, Prepared, Scratch, Setting, StageState, TrapLimit};

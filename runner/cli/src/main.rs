@@ -5,7 +5,9 @@
 
 mod approvals;
 mod args;
+mod around;
 mod attempt;
+mod caches;
 mod commands;
 mod context;
 mod drive;
@@ -18,6 +20,7 @@ mod past;
 mod results;
 mod running;
 mod runs;
+mod services;
 mod style;
 
 use std::io::Write;

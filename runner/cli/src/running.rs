@@ -16,6 +16,7 @@ use workspace::{Run, State};
 
 use crate::args::{Format, Global};
 use crate::attempt::{Attempts, protected};
+use crate::caches::Caches;
 use crate::commands::doctor;
 use crate::drive::Drive;
 use crate::error::{CliError, Ending};
@@ -49,7 +50,7 @@ pub fn run(running: Running, junit: Option<&Path>, global: &Global) -> Result<En
 
 async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Result<Ending, CliError> {
     let Running { loaded, state, folder, journal, options, past, in_doubt } = running;
-    let Loaded { plan, registry, plugins, .. } = loaded;
+    let Loaded { plan, registry, plugins, facts, .. } = loaded;
     let plan = Arc::new(plan);
     let reports: Arc<dyn EventSink> = Arc::new(sinks(junit, global));
     // first what must not be lost, then what is shown
@@ -82,6 +83,7 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
         protected,
         journal: journal.clone(),
         begun,
+        caches: Caches::new(state.caches(), &facts, sink.clone()),
         in_doubt,
     });
     let drive = Drive { plan, run, options, attempts: attempts.clone(), sink, reports, told, journal: journal.clone(), past, signals };

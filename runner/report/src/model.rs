@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use event::{Artifact, DenialRecord, Event, FailureKind, Finding, Kind, Outcome, PlannedStage, StageRef, TestCase, TestStatus, Verdict};
+use event::{
+    Artifact, CacheResult, DenialRecord, Event, FailureKind, Finding, Kind, Outcome, PlannedStage, StageRef, TestCase, TestStatus, Verdict,
+};
 
 use crate::tail::Tail;
 
@@ -28,10 +30,20 @@ pub struct Run {
     /// Plugins that are being compiled: name, digest, since.
     pub compiling: Vec<(String, String, u64)>,
     pub counts: Counts,
+    pub caches: CacheCounts,
     pub stopping: Option<String>,
     pub finished: Option<(Verdict, u64)>,
     /// Columns of the longest stage id.
     pub longest_id: usize,
+}
+
+/// Caches of all attempts, by what they had.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct CacheCounts {
+    pub hit: usize,
+    pub restored: usize,
+    pub missed: usize,
+    pub saved: usize,
 }
 
 /// Stages by how they ended.
@@ -340,6 +352,16 @@ impl Run {
                     }
                 }
             }
+            Kind::Cache { result, .. } => {
+                let caches = &mut self.caches;
+                *match result {
+                    CacheResult::Hit => &mut caches.hit,
+                    CacheResult::Restored => &mut caches.restored,
+                    CacheResult::Missed => &mut caches.missed,
+                    CacheResult::Saved => &mut caches.saved,
+                } += 1;
+            }
+            Kind::Service { .. } => {}
             Kind::Stopping { reason } => self.stopping = Some(reason.clone()),
             Kind::Warning { .. } => {}
             Kind::StageReset { .. } => {}

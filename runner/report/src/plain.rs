@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use event::{Event, EventSink, Kind, Outcome, StageRef};
 
+use crate::around::{self, Weight};
 use crate::model::{Run, State as StageState};
 use crate::style::{ASCII, Line, Role, Symbols, UNICODE};
 use crate::tail::Lines;
@@ -101,6 +102,11 @@ impl Plain {
                     stage,
                     Line::of(Role::Warn, "denied: ").and(Role::Text, &format!("{} {}: {}", denial.effect, denial.subject, denial.reason)),
                 )]
+            }
+            Kind::Cache { stage, .. } | Kind::Service { stage, .. } => {
+                let told = around::line(&event.kind)
+                    .filter(|(_, weight)| verbose || *weight > Weight::Detail || matches!(event.kind, Kind::Cache { .. }));
+                told.into_iter().map(|(line, _)| about(stage, line)).collect()
             }
             Kind::StageRetrying { stage, attempt, outcome, delay } => {
                 let mut lines = rest(state, stage);

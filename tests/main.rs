@@ -3,6 +3,7 @@
 mod cases {
     mod approvals;
     mod boundary;
+    mod caches;
     mod code_store;
     mod command_line;
     mod confinement;
@@ -18,6 +19,7 @@ mod cases {
     mod quickstart;
     mod replay;
     mod resume;
+    mod services;
 }
 
 /// The runner under test.

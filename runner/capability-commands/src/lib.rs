@@ -18,10 +18,10 @@ pub mod jail;
 mod backend;
 mod grant;
 mod host;
+mod launcher;
 mod lost;
 mod name;
 mod policy;
-mod service;
 mod stage_jail;
 
 use std::future::Future;
@@ -37,8 +37,8 @@ use wasmtime::component::{HasSelf, Linker};
 use backend::Programs;
 pub use grant::{CommandsGrant, Place};
 use lost::Revival;
+pub use launcher::{JailLauncher, ServiceRoom};
 pub use policy::command_line;
-pub use service::{JailLauncher, ServiceRoom};
 pub use stage_jail::StageJail;
 
 /// The representation of `runner:commands/commands.process`: the program's number.

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::grant::CommandsGrant;
 use crate::jail::{Bind, HOME, Jail, JailSpec, Overlay};
 use crate::policy::StartError;
-use crate::service::ServiceRoom;
+use crate::launcher::ServiceRoom;
 
 /// The jail of one attempt.
 pub struct StageJail {

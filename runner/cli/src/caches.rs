@@ -128,6 +128,8 @@ impl Caches {
         let hit = found.as_ref().is_some_and(|found| found.shared == key.len());
         let mounted = hit && cache.paths.iter().any(|path| home(path).is_some()) && self.mounts(site.work).await;
         let place = site.work.join("caches").join(&cache.name);
+        // of an attempt that was cut off before it was recorded
+        workspace::remove_tree(&place).map_err(told)?;
         let (mut contents, mut folders, mut kept) = (Vec::new(), Vec::new(), Vec::new());
         let mut copies = Vec::new();
         for (index, path) in cache.paths.iter().enumerate() {

@@ -69,7 +69,8 @@ fn a_hit_is_mounted_and_nobody_can_change_it() {
     let [entry] = entries(&project, "local/deps").try_into().expect("one entry");
     assert_eq!(fs::read_to_string(entry.join("content/0/sub/file")).expect("a file"), "one\n");
     let work = project.path().join(".runner/runs");
-    let left = fs::read_dir(&work).expect("runs").flatten().filter(|run| run.path().join("work").read_dir().is_ok_and(|mut w| w.next().is_some()));
+    let left =
+        fs::read_dir(&work).expect("runs").flatten().filter(|run| run.path().join("work").read_dir().is_ok_and(|mut w| w.next().is_some()));
     assert_eq!(left.count(), 0, "nothing of an attempt is left");
 }
 

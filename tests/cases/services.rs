@@ -84,7 +84,11 @@ fn one_that_needs_another_waits_for_it_and_the_component_reaches_both() {
     }
     let services = format!(
         "{}\n{}",
-        shell("web", "echo from the other > index.html; echo serving; exec /usr/bin/python3 -m http.server 8000", "ready = { http = \"http://web:8000/\" }"),
+        shell(
+            "web",
+            "echo from the other > index.html; echo serving; exec /usr/bin/python3 -m http.server 8000",
+            "ready = { http = \"http://web:8000/\" }"
+        ),
         shell(
             "proxy",
             "/usr/bin/python3 -c 'import urllib.request as u; open(\"index.html\", \"wb\").write(u.urlopen(\"http://web:8000/\").read())' && exec /usr/bin/python3 -m http.server 8001",
@@ -97,7 +101,10 @@ fn one_that_needs_another_waits_for_it_and_the_component_reaches_both() {
                  [stage.test.grants]\nhttp = [{ url = \"http://proxy:8001/**\" }, { url = \"http://web.stage:8000/**\" }]\n";
     let project = Project::with_pipeline(RUNNER, &format!("format = 1\nname = \"served\"\n\n{services}\n{stage}"));
     let told = project.exec_json().expect(0).told();
-    assert_eq!((states(&told, "web"), states(&told, "proxy")), (vec!["started".into(), "ready".into()], vec!["started".into(), "ready".into()]));
+    assert_eq!(
+        (states(&told, "web"), states(&told, "proxy")),
+        (vec!["started".into(), "ready".into()], vec!["started".into(), "ready".into()])
+    );
 }
 
 #[test]
@@ -130,8 +137,16 @@ fn one_that_dies_or_never_serves_fails_the_stage_by_name() {
         return;
     }
     for (script, ready, says) in [
-        ("echo no configuration; exit 3", "tcp = 80", &["service `db` ended before it was ready (exit 3)", "no configuration", ".service-db.log"][..]),
-        ("echo waiting; sleep 1000", "tcp = 80, timeout = \"1s\"", &["service `db` was not ready within 1s: a connection to port 80: ", "waiting"][..]),
+        (
+            "echo no configuration; exit 3",
+            "tcp = 80",
+            &["service `db` ended before it was ready (exit 3)", "no configuration", ".service-db.log"][..],
+        ),
+        (
+            "echo waiting; sleep 1000",
+            "tcp = 80, timeout = \"1s\"",
+            &["service `db` was not ready within 1s: a connection to port 80: ", "waiting"][..],
+        ),
         ("sleep 1000", "command = [\"false\"], timeout = \"1s\"", &["`false`: exit 1", "it printed nothing"][..]),
     ] {
         let services = shell("db", script, &format!("ready = {{ {ready} }}"));
@@ -155,7 +170,10 @@ fn a_stage_goes_on_without_an_optional_one() {
     let project = Project::with_pipeline(RUNNER, &pipeline(services, "\"cache\"", READ, "echo RAN"));
     let told = project.exec_json().expect(0).told();
     let warnings: Vec<&str> = told.all("warning").filter_map(|event| event["message"].as_str()).collect();
-    assert!(warnings.iter().any(|text| text.contains("goes on without an optional service: service `cache` can't be started")), "{warnings:?}");
+    assert!(
+        warnings.iter().any(|text| text.contains("goes on without an optional service: service `cache` can't be started")),
+        "{warnings:?}"
+    );
     assert!(told.log("test").contains("RAN"));
 }
 

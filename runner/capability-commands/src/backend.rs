@@ -21,13 +21,14 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 
 use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
 use crate::jail::{ExitStatus, Jail, JailError, JailProcess, SpawnError, SpawnSpec};
 use crate::lost::Lost;
 use crate::name::{self, Door};
+use crate::network::{self, Network};
 use crate::policy::{Output, Rules, Start, StartError, Started, command_line};
 use crate::stage_jail::StageJail;
 
@@ -68,6 +69,9 @@ pub struct Programs {
     jail: Arc<StageJail>,
     /// Services run in the jail too, and whoever started them ends it.
     shared: bool,
+    /// The jail's way out, where hosts are granted.
+    network: OnceCell<()>,
+    open: Mutex<Option<Network>>,
     running: Mutex<BTreeMap<u32, Arc<Process>>>,
     next: AtomicU32,
     /// Programs that an earlier process started, which was killed.
@@ -143,7 +147,8 @@ impl Programs {
         let prepared = setting.prepared.get::<StageJail>();
         let shared = prepared.is_some();
         let jail = prepared.unwrap_or_else(|| Arc::new(StageJail::new(warden, grant.clone(), Vec::new())));
-        Programs { setting, grant, jail, shared, running: Mutex::default(), next: AtomicU32::new(1), lost: Mutex::default() }
+        let (network, open, running, lost) = (OnceCell::new(), Mutex::default(), Mutex::default(), Mutex::default());
+        Programs { setting, grant, jail, shared, network, open, running, next: AtomicU32::new(1), lost }
     }
 
     pub fn grant(&self) -> Option<&CommandsGrant> {
@@ -199,14 +204,36 @@ impl Programs {
         if !self.shared {
             self.jail.end().await;
         }
+        let network = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(network) = network {
+            network.close().await;
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Arc<Process>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn jail(&self) -> Result<&Arc<Jail>, StartError> {
-        self.jail.standing(&self.setting).await
+    /// The jail, with its way out where hosts are granted.
+    async fn jail(self: &Arc<Self>, grant: &Arc<CommandsGrant>, boundary: &Boundary) -> Result<&Arc<Jail>, StartError> {
+        let jail = self.jail.standing(&self.setting).await?;
+        if !grant.network.0.is_empty() {
+            self.network
+                .get_or_try_init(|| async {
+                    let opened = Network::open(jail, grant, self, boundary).await;
+                    let network = opened.map_err(|error| StartError::System(error.to_string()))?;
+                    *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
+                    Ok::<_, StartError>(())
+                })
+                .await?;
+        }
+        Ok(jail)
+    }
+
+    /// The number of a command that the jail knows by its own.
+    pub fn number_of(&self, id: u64) -> Option<u32> {
+        let is = |process: &Process| matches!(&process.control, Control::Jail(process) if process.id() == id);
+        self.lock().iter().find(|(_, process)| is(process)).map(|(number, _)| *number)
     }
 
     fn directory(&self, start: &Start) -> PathBuf {
@@ -243,11 +270,11 @@ impl Programs {
         let began = Instant::now();
         let (control, host_child, door) = match grant.place {
             Place::Process => {
-                let jail = self.jail().await?.clone();
+                let jail = self.jail(&grant, boundary).await?.clone();
                 let spec = SpawnSpec {
                     program: normal_program(&start.program).unwrap_or_default(),
                     args: start.arguments.clone(),
-                    env: start.env.clone(),
+                    env: start.env.iter().cloned().chain(network::environment(&grant, &self.setting.services)).collect(),
                     dir: self.directory(&start),
                     stdin,
                     stdout: stdout_end,

@@ -13,8 +13,8 @@ use tokio::sync::OnceCell;
 
 use crate::grant::CommandsGrant;
 use crate::jail::{Bind, HOME, Jail, JailSpec, Overlay};
-use crate::policy::StartError;
 use crate::launcher::ServiceRoom;
+use crate::policy::StartError;
 
 /// The jail of one attempt.
 pub struct StageJail {

@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use event::{
-    Artifact, CacheResult, DenialRecord, Event, FailureKind, Finding, Kind, Outcome, PlannedStage, StageRef, TestCase, TestStatus, Verdict,
+    Artifact, CacheResult, DenialRecord, Event, FailureKind, Finding, GitFacts, Kind, Outcome, PlannedStage, StageRef, TestCase,
+    TestStatus, Verdict,
 };
 
 use crate::tail::Tail;
@@ -20,6 +21,7 @@ pub struct Run {
     pub file: String,
     pub run: String,
     pub jobs: usize,
+    pub git: Option<GitFacts>,
     pub started: u64,
     /// How many stages earlier sessions settled, if this is not the first one.
     pub settled_before: Option<usize>,
@@ -229,6 +231,9 @@ impl Run {
                 if let Kind::RunResumed { settled, .. } = &event.kind {
                     self.settled_before = Some(*settled);
                 }
+                if let Kind::RunStarted { git, .. } = &event.kind {
+                    self.git.clone_from(git);
+                }
                 self.started = at;
                 (self.run, self.pipeline, self.file, self.jobs) = (run.clone(), pipeline.clone(), file.clone(), *jobs);
                 self.index.reserve(stages.len());
@@ -362,6 +367,8 @@ impl Run {
                 } += 1;
             }
             Kind::Service { .. } => {}
+            // those that were refused are told as denials
+            Kind::Connection { .. } => {}
             Kind::Stopping { reason } => self.stopping = Some(reason.clone()),
             Kind::Warning { .. } => {}
             Kind::StageReset { .. } => {}

@@ -14,7 +14,7 @@ use egress::{Reach, Scope, reach};
 use crate::effect::{Aim, Request, Resolve, Seen};
 use crate::grant::{HttpGrant, REFUSED_METHODS, Rule};
 use crate::pattern::UrlPattern;
-use crate::target::Target;
+use crate::target::{Host, Target};
 
 /// More rules than this are not repeated in a remedy.
 const SHOWN_RULES: usize = 8;

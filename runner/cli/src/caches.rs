@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use workspace::{CACHE_LIMIT, CacheContent, CacheEntry, CacheKey, CacheSaved, CacheStore, KeySource, Scopes};
 
-use crate::{around, attempt::blocking, load, now};
+use crate::{around, attempt::blocking, history, load, now};
 
 /// Branches whose caches others may start from: what a forge calls its default branch is mostly one of these.
 const DEFAULT_BRANCHES: [&str; 2] = ["main", "master"];
@@ -256,7 +256,12 @@ impl Caches {
             CacheResult::Saved => "saved",
         };
         let why = part.as_ref().map(|part| format!("; the key differs at {part}")).unwrap_or_default();
-        site.log.note(&format!("cache {name}: {what}{why}"));
+        let cost = if result == CacheResult::Missed {
+            String::new()
+        } else {
+            format!(", {} in {}", history::size(bytes), report::human_duration(nanos))
+        };
+        site.log.note(&format!("cache {name}: {what}{why}{cost}"));
         self.sink.emit(&Event { at: now(), kind: Kind::Cache { stage, attempt, name: name.to_owned(), result, part, bytes, nanos } });
     }
 }

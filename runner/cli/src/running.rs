@@ -87,11 +87,11 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         sink: sink.clone(),
         run: folder,
         blobs: state.blobs(),
+        caches: Caches::new(state.caches(), &facts, sink.clone()),
         origin: Arc::new(Origin::new(state, header, facts, ended)),
         protected,
         journal: journal.clone(),
         begun,
-        caches: Caches::new(state.caches(), &facts, sink.clone()),
         in_doubt,
     });
     let drive =

@@ -35,7 +35,6 @@ mod sys;
 mod syscalls;
 pub mod toolchain;
 mod view;
-mod view;
 mod warden;
 mod wire;
 

@@ -223,3 +223,53 @@ fn gc_shows_and_removes_caches() {
     project.run(&["gc", "--caches"]).expect(0).says("removed cache deps (local)").says("1 cache");
     assert_eq!(entries(&project, "local/deps"), [] as [PathBuf; 0]);
 }
+
+/// As GitHub tells of a push to `main`, and of a pull request into it.
+fn on_github(project: Project, fork: Option<u32>) -> Project {
+    let project = project.env("GITHUB_ACTIONS", "true").env("CI", "true").without("GITHUB_EVENT_NAME").without("GITHUB_REF");
+    let Some(number) = fork else {
+        let event = serde_json::json!({ "repository": { "default_branch": "main" } });
+        project.write("event.json", event.to_string());
+        let path = project.path().join("event.json").display().to_string();
+        return project.env("GITHUB_EVENT_NAME", "push").env("GITHUB_REF", "refs/heads/main").env("GITHUB_EVENT_PATH", &path);
+    };
+    let event = serde_json::json!({
+        "number": number,
+        "pull_request": {
+            "number": number,
+            "head": { "ref": "main", "sha": "0".repeat(40), "repo": { "full_name": "mallory/shop" } },
+            "base": { "ref": "main", "sha": "1".repeat(40), "repo": { "full_name": "acme/shop" } },
+        },
+    });
+    project.write("event.json", event.to_string());
+    let path = project.path().join("event.json").display().to_string();
+    let name = format!("refs/pull/{number}/merge");
+    project.env("GITHUB_EVENT_NAME", "pull_request").env("GITHUB_REF", &name).env("GITHUB_EVENT_PATH", &path)
+}
+
+/// A pull request from a fork saves a cache under the very key that `main` looks for, before `main` has it and after; it calls its own branch
+/// `main`, too.
+#[test]
+fn what_a_fork_saves_is_seen_by_that_pull_request_alone() {
+    if !confined(RUNNER, "what_a_fork_saves_is_seen_by_that_pull_request_alone") {
+        return;
+    }
+    let says = |project: &Project, word: &str| project.write("pipeline.toml", pipeline("\"~/.deps\"", &[stage("install", word, USE, "")]));
+    let project = on_github(project("poison"), Some(7));
+    assert_eq!(run(&project), (vec!["missed".to_owned(), "saved".to_owned()], "nothing".to_owned()));
+    assert_eq!(run(&project), (vec!["hit".to_owned()], "poison".to_owned()));
+    let project = on_github(project, None);
+    says(&project, "good");
+    assert_eq!(run(&project), (vec!["missed".to_owned(), "saved".to_owned()], "nothing".to_owned()), "main");
+    assert_eq!(run(&project), (vec!["hit".to_owned()], "good".to_owned()));
+    let project = on_github(project, Some(8));
+    says(&project, "other poison");
+    assert_eq!(run(&project), (vec!["hit".to_owned()], "good".to_owned()), "another one has what main has");
+    project.write("a.lock", "2");
+    assert_eq!(run(&project).0, ["restored the files \"*.lock\"", "saved"]);
+    let project = on_github(project, None);
+    says(&project, "good");
+    assert_eq!(run(&project), (vec!["restored the files \"*.lock\"".to_owned(), "saved".to_owned()], "good".to_owned()), "main");
+    assert_eq!(entries(&project, "branch-main/deps").len(), 2);
+    assert_eq!((entries(&project, "fork-7/deps").len(), entries(&project, "fork-8/deps").len()), (1, 1));
+}

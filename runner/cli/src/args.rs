@@ -387,6 +387,9 @@ pub struct Gc {
     /// Keep the runs of the last D days instead
     #[arg(long, value_name = "D")]
     pub keep_days: Option<u64>,
+    /// Remove every cache too, not only those that were not used for a month
+    #[arg(long)]
+    pub caches: bool,
     /// Only say what would be removed
     #[arg(long)]
     pub dry_run: bool,

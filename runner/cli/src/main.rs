@@ -5,7 +5,9 @@
 
 mod approvals;
 mod args;
+mod around;
 mod attempt;
+mod caches;
 mod commands;
 mod context;
 mod drive;
@@ -21,6 +23,7 @@ mod results;
 mod revision;
 mod running;
 mod runs;
+mod services;
 mod so_far;
 mod style;
 

@@ -18,6 +18,7 @@ mod cases {
     mod quickstart;
     mod replay;
     mod resume;
+    mod secrets;
 }
 
 /// The runner under test.

@@ -50,6 +50,7 @@ pub mod log;
 pub mod outputs;
 pub mod progress;
 pub mod report;
+pub mod secrets;
 pub mod service;
 mod span;
 #[cfg(not(target_arch = "wasm32"))]

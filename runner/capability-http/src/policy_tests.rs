@@ -11,10 +11,10 @@ use crate::grant::{HttpGrant, HttpSchema};
 
 fn policy(text: &str) -> HttpPolicy {
     if text.is_empty() {
-        return HttpPolicy::new("test", None);
+        return HttpPolicy::new("test", None, Arc::default());
     }
     let grant = capability::testing::grant(&HttpSchema, text).unwrap_or_else(|d| panic!("{text}: {d:?}"));
-    HttpPolicy::new("test", (*grant).as_any().downcast_ref::<HttpGrant>())
+    HttpPolicy::new("test", (*grant).as_any().downcast_ref::<HttpGrant>(), Arc::default())
 }
 
 fn request(method: &str, url: &str) -> Request {

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use event::StageRef;
 use pipeline::grant::MountRule;
+use secret::Held;
 use wasmtime::component::ResourceTable;
 
 use crate::boundary::Boundary;
@@ -41,6 +42,8 @@ pub struct Setting {
     pub protected: Vec<String>,
     /// `env` of the pipeline file.
     pub env: Vec<(String, String)>,
+    /// What the stage's placeholders stand for.
+    pub secrets: Arc<Held>,
     pub limits: pipeline::plan::Limits,
     pub endpoints: Endpoints,
     pub log: Arc<StageLog>,

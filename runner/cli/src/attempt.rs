@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use capability::{Clock, Endpoints, InDoubt, Scratch, Setting, StageLog};
-use event::{Artifact, EventSink, FailureKind, Outcome, StageRef};
+use event::{Artifact, DenialRecord, EventSink, FailureKind, Outcome, StageRef};
 use host::{Attempt, Finished, Given, Host, PluginFiles, Stop, Suspended, Track};
 use journal::{AttemptRecord, Begin, End, Journal};
 use pipeline::grant::MountRule;
 use pipeline::plan::{ArtifactRule, Bound, Plan, RunOn, Stage, StageIndex, WorkspaceMode};
+use secret::{Mask, Secrets};
 use tokio::sync::watch;
 use workspace::{ArtifactLimits, AttemptFolders, BlobStore, Collect, Consumed, Mode, Request, Run, StageWorkspace, WorkspaceError};
 
@@ -29,6 +30,8 @@ pub struct Attempts {
     pub journal: Journal,
     /// Attempts that earlier sessions began and did not end.
     pub begun: HashMap<(StageRef, u32), Begin>,
+    /// What the pipeline declares, fetched when the first stage that uses it starts.
+    pub secrets: Secrets,
     /// What the user said of effects in doubt.
     pub in_doubt: Option<InDoubt>,
 }
@@ -84,7 +87,7 @@ impl Attempts {
         let log = match log {
             Ok(log) => {
                 let journal = self.journal.clone();
-                Arc::new(log.behind(move || journal.flush().map_err(std::io::Error::other)))
+                Arc::new(log.hiding(self.secrets.mask().clone()).behind(move || journal.flush().map_err(std::io::Error::other)))
             }
             Err(error) => {
                 let message = format!("the log {} can't be read: {error}", folders.log.display());
@@ -111,6 +114,11 @@ impl Attempts {
             Ok(plugin) => plugin,
             Err(error) => return host_failure(error.message),
         };
+        let held = match self.secrets.hold(&stage.secrets).await {
+            Ok(held) => Arc::new(held),
+            Err(error) => return host_failure(error.to_string()),
+        };
+        held.notes().iter().for_each(|note| log.note(note));
         let workspace = match self.workspace(begun, consumed).await {
             Ok(workspace) => workspace,
             Err(error) => return host_failure(format!("the workspace: {error}")),
@@ -127,6 +135,7 @@ impl Attempts {
             hidden: vec![HIDDEN.to_owned()],
             protected: self.protected.clone(),
             env: bound.env.clone(),
+            secrets: held.clone(),
             limits: stage.limits,
             endpoints: Endpoints::default(),
             log: log.clone(),
@@ -137,6 +146,7 @@ impl Attempts {
             Err((kind, message)) => return (Finished::failed(kind, message), Vec::new()),
         };
         let mut finished = self.host.run(Attempt { plugin: &plugin, given, setting: setting.clone(), track, stop }).await;
+        hide(&mut finished, held.mask());
         if finished.suspended.is_some() {
             // it goes on from here, in this very folder, when somebody has chosen
             return (finished, Vec::new());
@@ -260,6 +270,30 @@ impl Attempts {
         })
         .await
         .map_err(|error| error.to_string())
+    }
+}
+
+/// What a stage says of itself goes to the record, to people and to other stages.
+fn hide(finished: &mut Finished, mask: &Mask) {
+    if mask.is_empty() {
+        return;
+    }
+    for (_, value) in &mut finished.outputs {
+        *value = mask.text(value).into_owned();
+    }
+    match &mut finished.outcome {
+        Outcome::Passed { summary } => *summary = mask.text(summary).into_owned(),
+        Outcome::Failed { message, denial, .. } => {
+            *message = mask.text(message).into_owned();
+            if let Some(denial) = denial {
+                let DenialRecord { subject, reason, remedy, .. } = denial;
+                for text in [subject, reason].into_iter().chain(remedy) {
+                    *text = mask.text(text).into_owned();
+                }
+            }
+        }
+        Outcome::Cancelled { message } => *message = mask.text(message).into_owned(),
+        Outcome::Skipped { .. } | Outcome::Blocked { .. } => {}
     }
 }
 

@@ -37,6 +37,7 @@ pub fn registry(unconfined: bool) -> Registry {
         .with(capability_files::Files)
         .with(capability_http::Http::default())
         .with(capability_commands::Commands::new(exe()).unconfined(unconfined))
+        .with(capability_secrets::Secrets)
 }
 
 /// Reads and plans a pipeline. `complete`: inputs without a value are mistakes.

@@ -10,6 +10,7 @@ use event::{EventSink, Fanout};
 use host::Host;
 use journal::{Header, Journal};
 use schedule::{Graph, Options, Signal, UnknownStages};
+use secret::{Machine, MaskedSink, Secrets};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use workspace::{Run, State};
@@ -51,9 +52,14 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
     let Running { loaded, state, folder, journal, options, past, in_doubt } = running;
     let Loaded { plan, registry, plugins, .. } = loaded;
     let plan = Arc::new(plan);
-    let reports: Arc<dyn EventSink> = Arc::new(sinks(junit, global));
+    let secrets = Secrets::new(&plan.secrets, &machine(&plan.root));
+    // the one door for events: what is secret does not pass it
+    let reports: Arc<dyn EventSink> = Arc::new(MaskedSink::new(secrets.mask().clone(), sinks(junit, global)));
     // first what must not be lost, then what is shown
-    let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![Box::new(journal.clone()), Box::new(reports.clone())]));
+    let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![
+        Box::new(MaskedSink::new(secrets.mask().clone(), journal.clone())),
+        Box::new(reports.clone()),
+    ]));
     let Header { seed, run, .. } = journal.header().clone();
     let at_once = options.jobs.get();
     let code = doctor::cache_folder()?.join("compiled");
@@ -82,6 +88,7 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
         protected,
         journal: journal.clone(),
         begun,
+        secrets,
         in_doubt,
     });
     let drive = Drive { plan, run, options, attempts: attempts.clone(), sink, reports, told, journal: journal.clone(), past, signals };
@@ -97,6 +104,11 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
         Some(error) => Err(CliError::Environment(error.into())),
         None => Ok(Ending::from(verdict)),
     }
+}
+
+/// Where secrets come from.
+fn machine(root: &Path) -> Machine {
+    Machine { env: |name| std::env::var_os(name), root: root.to_owned(), client: Arc::new(capability_http::Http::default().asker()) }
 }
 
 /// The reports that the command line asks for.

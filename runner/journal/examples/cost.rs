@@ -64,7 +64,7 @@ fn main() -> Outcome {
             }
             let bytes = Bytes::from(bytes);
             let delivery =
-                Delivery { position, clock: 1, what: "files.read", subject: "src/main.rs", asked: [7; 32], body: "{}", bytes: &bytes };
+                Delivery { position, clock: 1, what: "files.read", subject: "src/main.rs", asked: [7; 32], body: "{}", bytes: &bytes, secret: false };
             record.delivered(&delivery, false)?;
             position += 1;
         }

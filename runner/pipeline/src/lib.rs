@@ -23,6 +23,7 @@ pub mod reference;
 mod requests;
 pub mod scalar;
 mod schema;
+pub mod secret;
 mod settings;
 mod values;
 pub mod when;

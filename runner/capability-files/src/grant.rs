@@ -173,8 +173,9 @@ mod tests {
     use super::*;
 
     fn decode(text: &str) -> Result<Arc<dyn Grant>, String> {
-        capability::testing::grant(&FilesSchema, text)
-            .map_err(|diagnostics| pipeline::diagnostic::render(&diagnostics, "pipeline.toml", text, false))
+        capability::testing::grant(&FilesSchema, text).map_err(|diagnostics| {
+            pipeline::diagnostic::render(&diagnostics, &pipeline::source::Sources::new("pipeline.toml", text), false)
+        })
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::{HttpGrant, HttpSchema};
 fn decode(text: &str) -> Result<HttpGrant, String> {
     match capability::testing::grant(&HttpSchema, text) {
         Ok(grant) => Ok((*grant).as_any().downcast_ref::<HttpGrant>().unwrap().clone()),
-        Err(diagnostics) => Err(render(&diagnostics, "pipeline.toml", text, false)),
+        Err(diagnostics) => Err(render(&diagnostics, &pipeline::source::Sources::new("pipeline.toml", text), false)),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::state::{Scratch, Setting};
 
 /// A grant's context for a local plugin in a stage called `test`, with an empty host environment.
 pub fn context() -> GrantContext {
-    GrantContext { stage: "test".into(), trusted_plugin: true, root: ".".into(), host_env: |_| None }
+    GrantContext { stage: "test".into(), trusted_plugin: true, secrets: Vec::new(), root: ".".into(), host_env: |_| None }
 }
 
 /// Decodes `text`, which is the TOML of a whole grant (`http = [...]` or `[commands] ...`), with the schema of its one key.

@@ -224,6 +224,9 @@ pub struct Check {
 pub struct Planned {
     #[command(flatten)]
     pub source: Source,
+    /// Print the file as it stands once everything is included and extended, with the origin of each line
+    #[arg(long)]
+    pub expanded: bool,
 }
 
 #[derive(Debug, Args)]

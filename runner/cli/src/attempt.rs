@@ -326,6 +326,9 @@ pub fn protected(plan: &Plan) -> Vec<String> {
         paths.push(name.into());
         paths.extend(relative(&root.join(name)));
     }
+    for (file, _) in plan.sources.included() {
+        paths.extend(relative(file));
+    }
     let plugins: BTreeSet<&Path> = plan
         .stages
         .iter()

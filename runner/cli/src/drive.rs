@@ -205,8 +205,7 @@ impl Drive {
     }
 
     fn mistakes(&self, mistakes: &[Diagnostic]) -> String {
-        let file = self.plan.file.display().to_string();
-        pipeline::diagnostic::render(mistakes, &file, &self.plan.text, false).trim_end().to_owned()
+        pipeline::diagnostic::render(mistakes, &self.plan.sources, false).trim_end().to_owned()
     }
 
     fn emit(&self, kind: Kind) {

@@ -11,6 +11,11 @@ pub struct Head {
     pub sha: Option<String>,
 }
 
+/// The folder of the repository that holds `folder`.
+pub fn top(folder: &Path) -> Option<PathBuf> {
+    folder.ancestors().find(|folder| git_folder(&folder.join(".git")).is_some()).map(Path::to_owned)
+}
+
 /// The head of the repository that holds `folder`; empty outside of one.
 pub fn head(folder: &Path) -> Head {
     let Some(git) = folder.ancestors().find_map(|folder| git_folder(&folder.join(".git"))) else { return Head::default() };

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use capability::Registry;
 use host::PluginFiles;
 use journal::Header;
-use pipeline::build::{Facts, PlanRequest};
+use pipeline::build::{PlanRequest, Refused};
+use pipeline::compose::Files;
 use pipeline::diagnostic::{Diagnostic, render};
+use pipeline::facts::Facts;
 use pipeline::plan::Plan;
+use pipeline::source::Sources;
 
 use crate::args::{Color, Global, Source};
 use crate::error::CliError;
@@ -40,34 +43,71 @@ pub fn registry(unconfined: bool) -> Registry {
         .with(capability_secrets::Secrets)
 }
 
-/// Reads and plans a pipeline. `complete`: inputs without a value are mistakes.
-pub fn load(source: &Source, global: &Global, run: &str, complete: bool) -> Result<Loaded, CliError> {
+/// Reads and plans a pipeline. `complete`: inputs without a value are mistakes. `seed`: of the placeholders that stand for secrets.
+pub fn load(source: &Source, global: &Global, run: &str, seed: [u8; 32], complete: bool) -> Result<Loaded, CliError> {
     let file = pipeline_file(&source.file)?;
     let bytes =
         std::fs::read(&file).map_err(|e| CliError::usage(format!("{}: {e}", file.display()), "make the file readable, or name another"))?;
-    let text = pipeline::raw::decode(bytes).map_err(|mistake| invalid(&[mistake], &file, "", global))?;
+    let text = pipeline::raw::decode(bytes).map_err(|mistake| invalid(&[mistake], &Sources::new(&file, ""), global))?;
     let root = match file.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     };
     let root = root.canonicalize().map_err(|e| anyhow::anyhow!("{}: {e}", root.display()))?;
     let git = git::head(&root);
-    let facts = Facts { run: run.to_owned(), git_branch: git.branch, git_sha: git.sha };
-    let text = Text { file: &file, root: &root, text: &text, inputs: &source.inputs, complete };
+    let facts = Facts { run: run.to_owned(), git_branch: git.branch, git_sha: git.sha, placeholder_seed: seed, ..Facts::default() };
+    let files = Repository { folder: root.clone(), top: git::top(&root).unwrap_or_else(|| root.clone()) };
+    let text = Text { file: &file, root: &root, text: &text, files: &files, inputs: &source.inputs, complete };
     plan(&text, facts, source.unconfined, global)
 }
 
 /// Plans a run once more as it was started: the text, the inputs and the facts are those of its record.
 pub fn load_recorded(header: &Header, root: &Path, global: &Global) -> Result<Loaded, CliError> {
-    let facts = Facts { run: header.run.clone(), git_branch: header.git_branch.clone(), git_sha: header.git_sha.clone() };
-    let text = Text { file: Path::new(&header.file), root, text: &header.text, inputs: &header.inputs, complete: true };
+    let known: Facts = if header.facts.is_empty() {
+        Facts { git_branch: header.git_branch.clone(), git_sha: header.git_sha.clone(), ..Facts::default() }
+    } else {
+        serde_json::from_str(&header.facts).map_err(|e| anyhow::anyhow!("the facts in the run's record can't be read: {e}"))?
+    };
+    let facts = Facts { run: header.run.clone(), placeholder_seed: header.seed, ..known };
+    let files = Kept(&header.included);
+    let text = Text { file: Path::new(&header.file), root, text: &header.text, files: &files, inputs: &header.inputs, complete: true };
     plan(&text, facts, header.unconfined, global)
+}
+
+/// Files of the repository that the pipeline file stands in.
+struct Repository {
+    /// Of the pipeline file.
+    folder: PathBuf,
+    /// Of the repository; nothing above is read.
+    top: PathBuf,
+}
+
+impl Files for Repository {
+    fn read(&self, path: &str) -> Result<String, String> {
+        let file = self.folder.join(path).canonicalize().map_err(|e| e.to_string())?;
+        if !file.starts_with(&self.top) {
+            return Err(format!("it leads out of the repository, to {}", file.display()));
+        }
+        let bytes = std::fs::read(&file).map_err(|e| e.to_string())?;
+        pipeline::raw::decode(bytes).map_err(|mistake| mistake.message)
+    }
+}
+
+/// What a recorded run had included.
+struct Kept<'a>(&'a [(String, String)]);
+
+impl Files for Kept<'_> {
+    fn read(&self, path: &str) -> Result<String, String> {
+        let found = self.0.iter().find(|(known, _)| known == path);
+        found.map(|(_, text)| text.clone()).ok_or_else(|| "the run's record does not hold it".to_owned())
+    }
 }
 
 struct Text<'a> {
     file: &'a Path,
     root: &'a Path,
     text: &'a str,
+    files: &'a dyn Files,
     inputs: &'a [(String, String)],
     complete: bool,
 }
@@ -79,6 +119,7 @@ fn plan(text: &Text<'_>, facts: Facts, unconfined: bool, global: &Global) -> Res
         file: text.file,
         root: text.root,
         text: text.text,
+        files: text.files,
         inputs: text.inputs,
         inputs_may_miss: !text.complete,
         facts: &facts,
@@ -88,8 +129,15 @@ fn plan(text: &Text<'_>, facts: Facts, unconfined: bool, global: &Global) -> Res
     };
     match pipeline::build::plan(&request) {
         Ok((plan, warnings)) => Ok(Loaded { plan, warnings, registry, plugins, facts }),
-        Err(mistakes) => Err(invalid(&mistakes, text.file, text.text, global)),
+        Err(Refused { sources, diagnostics }) => Err(invalid(&diagnostics, &sources, global)),
     }
+}
+
+/// What the pipeline includes, for the run's record: paths as they are asked for again.
+pub fn included(loaded: &Loaded) -> Vec<(String, String)> {
+    let folder = loaded.plan.sources.main().parent().unwrap_or(Path::new("")).to_owned();
+    let path = |file: &Path| file.strip_prefix(&folder).unwrap_or(file).display().to_string();
+    loaded.plan.sources.included().map(|(file, text)| (path(file), text.to_owned())).collect()
 }
 
 /// The file itself, or `pipeline.toml` of a folder.
@@ -112,8 +160,8 @@ fn nearest_pipeline(path: &Path) -> Option<PathBuf> {
     from.ancestors().map(|folder| folder.join("pipeline.toml")).find(|file| file.is_file())
 }
 
-fn invalid(mistakes: &[Diagnostic], file: &Path, text: &str, global: &Global) -> CliError {
-    CliError::Invalid { rendered: render(mistakes, &file.display().to_string(), text, color(global, &std::io::stderr())) }
+fn invalid(mistakes: &[Diagnostic], sources: &Sources, global: &Global) -> CliError {
+    CliError::Invalid { rendered: render(mistakes, sources, color(global, &std::io::stderr())) }
 }
 
 /// Whether to colour what goes to `stream`.

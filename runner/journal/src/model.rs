@@ -23,6 +23,10 @@ pub struct Header {
     pub inputs: Vec<(String, String)>,
     pub git_branch: Option<String>,
     pub git_sha: Option<String>,
+    /// What else was known of the world when the run was planned, as JSON of the command line's own; empty in runs of before there was any.
+    pub facts: String,
+    /// What the pipeline file includes: path and text.
+    pub included: Vec<(String, String)>,
     pub unconfined: bool,
     pub jobs: usize,
     pub fail_fast: bool,

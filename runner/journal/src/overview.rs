@@ -155,6 +155,8 @@ mod tests {
             inputs: Vec::new(),
             git_branch: Some("main".to_owned()),
             git_sha: None,
+            facts: String::new(),
+            included: Vec::new(),
             unconfined: false,
             jobs: 2,
             fail_fast: false,

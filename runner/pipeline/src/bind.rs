@@ -9,7 +9,7 @@ use event::Outcome;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::plan::{Bound, Stage, StageIndex};
 use crate::recipe::Recipe;
-use crate::values::{MatrixValues, Running, Shared};
+use crate::values::{MatrixValues, Own, Running, Shared};
 
 /// How a stage ended, for those that refer to it.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,7 @@ pub(crate) enum Unbound {
 pub(crate) struct Late {
     pub recipe: Arc<Recipe>,
     pub shared: Arc<Shared>,
+    pub own: Arc<Own>,
     pub matrix: MatrixValues,
     pub producers: HashMap<String, StageIndex>,
 }
@@ -59,7 +60,7 @@ impl Stage {
             Unbound::Late(late) => late,
         };
         let mut diagnostics = Vec::new();
-        let values = Running { shared: &late.shared, matrix: &late.matrix, producers: &late.producers, results };
+        let values = Running { shared: &late.shared, matrix: &late.matrix, own: &late.own, producers: &late.producers, results };
         let completed = late.recipe.complete(&values, &mut diagnostics);
         diagnostics.retain(|d| d.severity == Severity::Error);
         match completed.bound {

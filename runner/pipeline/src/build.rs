@@ -11,39 +11,26 @@ use std::sync::Arc;
 
 use event::StageRef;
 
+use crate::around;
 use crate::bind::{Late, Unbound};
+use crate::compose::{self, Files};
 use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
 use crate::expand::{Expander, Place};
+use crate::facts::{Facts, Trust};
 use crate::grant::GrantSchema;
 use crate::graph::{Graph, Kind, list};
 use crate::manifest::{Plugins, compile};
 use crate::model::{self, Pipeline, shown};
 use crate::node::Value;
-use crate::plan::{ArtifactRule, Consume, Expansion, Plan, Stage, StageIndex, WorkspaceMode};
+use crate::plan::{ArtifactRule, CacheUse, Concurrency, Consume, Expansion, Plan, Service, Stage, StageIndex, WorkspaceMode};
 use crate::recipe::{Plugin, Recipe};
-use crate::values::{MatrixValues, Planning, Shared, Used};
+use crate::source::Sources;
+use crate::values::{MatrixValues, Own, Planning, Shared, Used};
 use crate::when::{self, Instances};
 use crate::{inputs, raw, requests};
 
 /// A plan with more needs, counted between instances, is taken for a mistake.
 const MAX_NEEDS: usize = 10_000_000;
-
-/// What is known of the world when a run is planned.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// `${run.id}`.
-    pub run: String,
-    /// `${git.branch}`; none on a detached head and outside of a repository.
-    pub git_branch: Option<String>,
-    /// `${git.sha}`, 40 or 64 hex digits; `${git.short}` is the first seven.
-    pub git_sha: Option<String>,
-}
-
-impl Facts {
-    pub(crate) fn git_short(&self) -> Option<String> {
-        self.git_sha.as_ref().map(|sha| sha.chars().take(7).collect())
-    }
-}
 
 pub struct PlanRequest<'a> {
     /// The pipeline file as it was named on the command line.
@@ -51,6 +38,8 @@ pub struct PlanRequest<'a> {
     /// Its folder: the workspace.
     pub root: &'a Path,
     pub text: &'a str,
+    /// What it may include.
+    pub files: &'a dyn Files,
     /// `--input name=value`, in order.
     pub inputs: &'a [(String, String)],
     /// For `check` and `plan` without all inputs: a missing one is no mistake, and what depends on it is not looked at. The plan is
@@ -63,18 +52,37 @@ pub struct PlanRequest<'a> {
     pub host_env: fn(&str) -> Option<String>,
 }
 
+/// A pipeline that can't be planned.
+#[derive(Debug)]
+pub struct Refused {
+    /// The files that were read.
+    pub sources: Sources,
+    /// Every mistake and warning in them.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
 /// The plan and its warnings.
 ///
 /// # Errors
 /// Every mistake and warning of the file.
-pub fn plan(request: &PlanRequest<'_>) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+pub fn plan(request: &PlanRequest<'_>) -> Result<(Plan, Vec<Diagnostic>), Refused> {
+    let mut sources = Sources::new(request.file, request.text);
+    plan_sources(request, &mut sources).map_err(|diagnostics| Refused { sources, diagnostics })
+}
+
+fn plan_sources(request: &PlanRequest<'_>, sources: &mut Sources) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
     let (root, mut diagnostics) = raw::read(request.text)?;
+    let root = compose::include(root, sources, request.files, &mut diagnostics)?;
+    let compose::Extended { root, unused, spans } = compose::extend(root, &mut diagnostics);
+    for (key, template) in &unused {
+        check_unused_template(key, template, &mut diagnostics);
+    }
     let pipeline = Pipeline::read(&root, &mut diagnostics);
     let inputs = inputs::resolve(&pipeline, request.inputs, request.inputs_may_miss, &mut diagnostics);
     let graph = Graph::new(&pipeline.stages, &mut diagnostics);
     graph.refuse_cycles(&mut diagnostics);
     let shared = Arc::new(Shared { pipeline: pipeline.name.clone(), inputs, facts: request.facts.clone() });
-    let text: Arc<str> = Arc::from(request.text);
+    let text: Arc<str> = Arc::clone(sources.text());
     let builder = Builder {
         request,
         pipeline: &pipeline,
@@ -86,12 +94,23 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(Plan, Vec<Diagnostic>), Vec<Di
         used: RefCell::new(Used::default()),
         plugins: RefCell::new(HashMap::new()),
     };
+    let services = builder.of_run(|values, diagnostics| around::services(&pipeline, values, &text, diagnostics), &mut diagnostics);
+    let concurrency = builder.of_run(
+        |values, diagnostics| {
+            pipeline.concurrency.as_ref().and_then(|concurrency| around::concurrency(concurrency, values, &text, diagnostics))
+        },
+        &mut diagnostics,
+    );
     builder.refuse_too_many_needs(&mut diagnostics);
     let grown = diagnostics.iter().any(|d| d.code == "too-many-needs");
-    let stages = if grown { Vec::new() } else { builder.stages(&mut diagnostics) };
+    let stages = if grown { Vec::new() } else { builder.stages(&services, &mut diagnostics) };
     builder.warn_of_unused(&mut diagnostics);
     let mut seen = HashSet::new();
-    diagnostics.retain(|d| seen.insert((d.code, d.span.clone(), d.message.clone())));
+    diagnostics.retain(|d| {
+        // what a template says wrong is wrong once, whichever stages say it after it
+        let of_template = d.span.as_ref().is_some_and(|span| spans.contains(&(span.start, span.end)));
+        seen.insert((d.code, d.span.clone(), if of_template { String::new() } else { d.message.clone() }))
+    });
     if diagnostics.iter().any(|d| d.severity == Severity::Error) {
         return Err(diagnostics);
     }
@@ -99,14 +118,35 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<(Plan, Vec<Diagnostic>), Vec<Di
         file: request.file.to_owned(),
         root: request.root.to_owned(),
         name: pipeline.name.clone(),
-        digest: blake3::hash(request.text.as_bytes()).to_hex().to_string(),
-        text: Arc::clone(&text),
+        digest: blake3::hash(text.as_bytes()).to_hex().to_string(),
+        nothing_to_do: nothing_to_do(&pipeline, request.facts),
+        concurrency,
         timeout: pipeline.timeout,
         inputs: shared.inputs.iter().filter(|i| i.given).filter_map(|i| Some((i.name.clone(), i.value.as_ref()?.text()))).collect(),
         secrets: pipeline.secrets.iter().map(|(_, secret)| secret.clone()).collect(),
+        services,
         stages,
+        tree: root,
+        sources: std::mem::take(sources),
     };
     Ok((plan, diagnostics))
+}
+
+/// A template that no stage extends is still read, so that its mistakes are found before somebody does.
+fn check_unused_template(key: &crate::node::Key, template: &crate::node::Node, diagnostics: &mut Vec<Diagnostic>) {
+    let mut found = Vec::new();
+    model::Stage::read(key, template, &mut found);
+    found.retain(|d| d.code != "missing-key");
+    diagnostics.extend(found);
+    let message = format!("no stage extends the template `{}`", shown(&key.name));
+    diagnostics
+        .push(Diagnostic::warning("unused", key.span.clone(), message).hint(format!("extend it: `extends = [\"{}\"]`", shown(&key.name))));
+}
+
+/// A run that a person starts by hand is always meant; for any other, `[on]` decides.
+fn nothing_to_do(pipeline: &Pipeline, facts: &Facts) -> Option<String> {
+    let on = pipeline.on.as_ref().filter(|_| facts.event_given || facts.trust != Trust::Local)?;
+    (!on.fits(facts)).then(|| format!("{} ({})", facts.subject(), facts.event))
 }
 
 /// Where the instances of each stage of the file stand in the plan.
@@ -137,7 +177,7 @@ struct Builder<'a> {
     pipeline: &'a Pipeline,
     graph: &'a Graph<'a>,
     layout: Layout,
-    constants: Arc<Vec<(&'static str, cel::Value)>>,
+    constants: Arc<when::Constants>,
     shared: &'a Arc<Shared>,
     text: &'a Arc<str>,
     used: RefCell<Used>,
@@ -151,9 +191,33 @@ struct Instance {
     late: bool,
     expansions: Vec<Expansion>,
     producers: HashMap<String, StageIndex>,
+    secrets: Vec<crate::plan::SecretUse>,
+    caches: Vec<CacheUse>,
+    concurrency: Option<Concurrency>,
 }
 
 impl Builder<'_> {
+    /// Completes something that belongs to no stage.
+    fn of_run<T>(
+        &self,
+        complete: impl FnOnce(&dyn crate::expand::Values, &mut Vec<Diagnostic>) -> T,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> T {
+        let (matrix, own, producers) = (MatrixValues::new(), Own::default(), RefCell::new(HashMap::new()));
+        let nobody = |_: usize| None;
+        let planning = Planning {
+            shared: self.shared,
+            graph: self.graph,
+            stage: 0,
+            matrix: &matrix,
+            own: &own,
+            producer: &nobody,
+            used: &self.used,
+            producers: &producers,
+        };
+        complete(&around::OfRun { planning }, diagnostics)
+    }
+
     fn refuse_too_many_needs(&self, diagnostics: &mut Vec<Diagnostic>) {
         let mut total = 0usize;
         for (index, edges) in self.graph.edges.iter().enumerate() {
@@ -171,22 +235,25 @@ impl Builder<'_> {
         }
     }
 
-    fn stages(&self, diagnostics: &mut Vec<Diagnostic>) -> Vec<Stage> {
+    fn stages(&self, services: &[Service], diagnostics: &mut Vec<Diagnostic>) -> Vec<Stage> {
         let mut stages = Vec::with_capacity(self.layout.ranges.last().map_or(0, |range| range.end));
         for (index, stage) in self.pipeline.stages.iter().enumerate() {
-            self.stage(index, stage, &mut stages, diagnostics);
+            let services = around::services_of(stage, services, diagnostics);
+            self.stage(index, stage, &services, &mut stages, diagnostics);
         }
         stages
     }
 
-    fn stage(&self, index: usize, stage: &model::Stage, stages: &mut Vec<Stage>, diagnostics: &mut Vec<Diagnostic>) {
+    fn stage(&self, index: usize, stage: &model::Stage, services: &[usize], stages: &mut Vec<Stage>, diagnostics: &mut Vec<Diagnostic>) {
         let plugin = stage.uses.as_ref().and_then(|uses| self.plugin(uses, diagnostics));
         requests::refuse_unknown(stage, self.request.schemas, diagnostics);
         if let Some(plugin) = &plugin {
             requests::check(stage, &plugin.info, self.request.schemas, diagnostics);
         }
         let environment = stage.environment.as_ref().and_then(|name| self.pipeline.environment(name, diagnostics));
-        let condition = stage.when.as_ref().and_then(|when| self.check_when(index, when, diagnostics));
+        let own = Arc::new(around::own(self.pipeline, &stage.name, environment, &self.shared.facts));
+        let condition = stage.when.as_ref().and_then(|when| self.check_when(index, when, &own, diagnostics));
+        let unchanged = self.unchanged(stage, diagnostics);
         let schema = |name: &str| self.request.schemas.iter().find(|schema| schema.name() == name).map(Arc::clone);
         let recipe = Arc::new(Recipe {
             stage: stage.name.clone(),
@@ -196,19 +263,20 @@ impl Builder<'_> {
             with: stage.with.clone(),
             grants: stage.grants.iter().filter_map(|(key, node)| Some((key.clone(), node.clone(), schema(&key.name)?))).collect(),
             plugin,
+            secrets: own.secrets.clone(),
             root: self.request.root.to_owned(),
             host_env: self.request.host_env,
         });
-        let own = self.layout.ranges[index].clone();
+        let range = self.layout.ranges[index].clone();
         let needs = self.indices(index, |kind| kind != Kind::Any);
         let needs_any = self.indices(index, |kind| kind == Kind::Any);
         let mut shared_instance: Option<Arc<Instance>> = None;
-        for (position, values) in own.zip(&stage.matrix.instances) {
+        for (position, values) in range.zip(&stage.matrix.instances) {
             let matrix: MatrixValues = stage.matrix.keys.iter().map(|key| key.name.clone()).zip(values.iter().cloned()).collect();
             let instance = match &shared_instance {
                 Some(instance) => Arc::clone(instance),
                 None => {
-                    let (instance, varies) = self.instance(index, &recipe, &matrix, diagnostics);
+                    let (instance, varies) = self.instance(index, &recipe, &matrix, &own, diagnostics);
                     // One instance's mistakes are enough; the others would tell the same with other values.
                     let Some(instance) = instance else { return };
                     let instance = Arc::new(instance);
@@ -219,12 +287,19 @@ impl Builder<'_> {
                 }
             };
             let Some(plugin) = &recipe.plugin else { return };
-            let Some(artifacts) = self.artifacts(index, stage, &matrix, diagnostics) else { return };
+            let Some(artifacts) = self.artifacts(index, stage, &matrix, &own, diagnostics) else { return };
             let trusted = plugin.info.provenance.trusted();
             let Some(workspace) = self.workspace(stage, &instance.bound.grants, trusted, diagnostics) else { return };
-            let when = condition
-                .as_ref()
-                .map(|checked| checked.condition(&self.constants, &matrix, self.referred(index, &checked.stages, &matrix)));
+            let uses_secrets = !instance.secrets.is_empty();
+            let gate = when::Gate {
+                unchanged: unchanged.clone(),
+                refusal: around::refusal(environment, uses_secrets, &self.shared.facts),
+                environment: own.environment.clone(),
+            };
+            let when = match &condition {
+                Some(checked) => Some(checked.condition(&self.constants, &matrix, self.referred(index, &checked.stages, &matrix), gate)),
+                None => gate.alone(&self.constants),
+            };
             if let (Some(when), Some(source)) = (&when, &stage.when)
                 && !self.try_when(when, source, condition.as_ref(), diagnostics)
             {
@@ -234,6 +309,7 @@ impl Builder<'_> {
                 Unbound::Late(Box::new(Late {
                     recipe: Arc::clone(&recipe),
                     shared: Arc::clone(self.shared),
+                    own: Arc::clone(&own),
                     matrix: matrix.clone(),
                     producers: instance.producers.clone(),
                 }))
@@ -259,6 +335,11 @@ impl Builder<'_> {
                 workspace,
                 artifacts,
                 consumes: self.consumes(index, stage, &matrix),
+                if_changed: stage.if_changed.clone(),
+                secrets: instance.secrets.clone(),
+                services: services.to_vec(),
+                caches: instance.caches.clone(),
+                concurrency: instance.concurrency.clone(),
                 env: instance.bound.env.clone(),
                 settings: instance.bound.settings.clone(),
                 grants: instance.bound.grants.clone(),
@@ -274,6 +355,7 @@ impl Builder<'_> {
         index: usize,
         recipe: &Recipe,
         matrix: &MatrixValues,
+        own: &Own,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> (Option<Instance>, bool) {
         let used = RefCell::new(Used::default());
@@ -284,6 +366,7 @@ impl Builder<'_> {
             graph: self.graph,
             stage: index,
             matrix,
+            own,
             producer: &producer,
             used: &used,
             producers: &producers,
@@ -291,6 +374,10 @@ impl Builder<'_> {
         let broken = self.pipeline.stages[index].matrix.broken;
         let before = diagnostics.len();
         let completed = recipe.complete(&values, diagnostics);
+        let stage = &self.pipeline.stages[index];
+        let caches = around::caches(self.pipeline, stage, &values, self.text, diagnostics);
+        let concurrency =
+            stage.concurrency.as_ref().and_then(|concurrency| around::concurrency(concurrency, &values, self.text, diagnostics));
         let used = used.into_inner();
         let producers = producers.into_inner();
         if broken && !used.matrix.is_empty() {
@@ -303,15 +390,20 @@ impl Builder<'_> {
             });
         }
         let varies = !used.matrix.is_empty() || !producers.is_empty();
-        let mut all = self.used.borrow_mut();
-        all.inputs.extend(used.inputs);
-        all.matrix.extend(used.matrix);
         let instance = completed.bound.map(|bound| Instance {
+            secrets: used_secrets(own, &used.secrets, &bound.grants),
             bound: Arc::new(bound),
             late: completed.late,
             expansions: completed.expansions,
             producers,
+            caches,
+            concurrency,
         });
+        let mut all = self.used.borrow_mut();
+        all.inputs.extend(used.inputs);
+        all.matrix.extend(used.matrix);
+        all.secrets.extend(used.secrets);
+        all.secrets.extend(instance.iter().flat_map(|instance| instance.secrets.iter().map(|one| one.secret.name.clone())));
         (instance, varies)
     }
 
@@ -384,6 +476,7 @@ impl Builder<'_> {
         index: usize,
         stage: &model::Stage,
         matrix: &MatrixValues,
+        own: &Own,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Option<Vec<ArtifactRule>> {
         let producers = RefCell::new(HashMap::new());
@@ -393,6 +486,7 @@ impl Builder<'_> {
             graph: self.graph,
             stage: index,
             matrix,
+            own,
             producer: &nobody,
             used: &self.used,
             producers: &producers,
@@ -488,7 +582,28 @@ impl Builder<'_> {
         })
     }
 
-    fn check_when(&self, index: usize, source: &crate::node::Spanned<String>, diagnostics: &mut Vec<Diagnostic>) -> Option<when::Checked> {
+    /// Nothing that the stage is about differs from the base: why it is skipped.
+    fn unchanged(&self, stage: &model::Stage, diagnostics: &mut Vec<Diagnostic>) -> Option<String> {
+        if stage.if_changed.is_empty() {
+            return None;
+        }
+        match self.shared.facts.changed.any(&stage.if_changed) {
+            Ok(true) => None,
+            Ok(false) => Some(format!("nothing changed in {}", stage.if_changed.join(", "))),
+            Err(message) => {
+                diagnostics.push(Diagnostic::error("bad-path", stage.span.clone(), format!("`if-changed`: {message}")));
+                None
+            }
+        }
+    }
+
+    fn check_when(
+        &self,
+        index: usize,
+        source: &crate::node::Spanned<String>,
+        of_stage: &Own,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Option<when::Checked> {
         let own = &self.pipeline.stages[index].matrix;
         let has_own_instance = |stage: usize| {
             let keys = &self.pipeline.stages[stage].matrix.keys;
@@ -498,8 +613,14 @@ impl Builder<'_> {
                     keys.iter().all(|key| matrix.iter().any(|(name, _)| *name == key.name)) && self.matching(stage, &matrix).is_some()
                 })
         };
-        let names =
-            when::Names { shared: self.shared, graph: self.graph, stage: index, text: self.text, has_own_instance: &has_own_instance };
+        let names = when::Names {
+            shared: self.shared,
+            graph: self.graph,
+            stage: index,
+            own: of_stage,
+            text: self.text,
+            has_own_instance: &has_own_instance,
+        };
         when::check(source, &names, &mut self.used.borrow_mut(), diagnostics)
     }
 
@@ -559,10 +680,15 @@ impl Builder<'_> {
                 );
             }
         }
-        for (key, _) in &self.pipeline.secrets {
-            let message = format!("the secret `{}` is declared; this version of runner does not use secrets yet", shown(&key.name));
-            diagnostics.push(Diagnostic::warning("unused", key.span.clone(), message));
-        }
+        let of_environments = self.pipeline.environments.iter().flat_map(|environment| &environment.secrets);
+        let secrets = self.pipeline.secrets.iter().chain(of_environments).map(|(key, _)| (key, "secret"));
+        around::warn_of_unused(secrets, &used.secrets, diagnostics);
+        let stages = &self.pipeline.stages;
+        let caches = stages.iter().flat_map(|stage| &stage.caches).map(|name| name.value.clone()).collect();
+        around::warn_of_unused(self.pipeline.caches.iter().map(|cache| (&cache.name, "cache")), &caches, diagnostics);
+        let needed = self.pipeline.services.iter().flat_map(|service| &service.needs);
+        let services = stages.iter().flat_map(|stage| &stage.services).chain(needed).map(|name| name.value.clone()).collect();
+        around::warn_of_unused(self.pipeline.services.iter().map(|service| (&service.name, "service")), &services, diagnostics);
         for environment in &self.pipeline.environments {
             let name = &environment.name.name;
             if !self.pipeline.stages.iter().any(|stage| stage.environment.as_ref().is_some_and(|used| used.value == *name)) {
@@ -583,6 +709,18 @@ impl Builder<'_> {
             }
         }
     }
+}
+
+/// Those that the stage's text refers to, and those that its grants name.
+fn used_secrets(own: &Own, referred: &HashSet<String>, grants: &[crate::plan::PlannedGrant]) -> Vec<crate::plan::SecretUse> {
+    let granted: Vec<(String, bool)> = grants.iter().flat_map(|grant| grant.grant.secrets()).collect();
+    let mut used = own.secrets.clone();
+    used.retain_mut(|one| {
+        let name = &one.secret.name;
+        one.read = granted.iter().any(|(granted, read)| granted == name && *read);
+        referred.contains(name) || granted.iter().any(|(granted, _)| granted == name)
+    });
+    used
 }
 
 fn is_inner_glob(path: &str) -> bool {

@@ -3,10 +3,13 @@
 //! Every part that reads the file (`raw`, `model`, `plan`, the grants of each capability) pushes diagnostics and goes on, so that
 //! a person sees all mistakes at once. A diagnostic says what is wrong at which bytes; how to mend it stands in `hint`.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle};
 use unicode_width::UnicodeWidthStr;
+
+use crate::source::Sources;
 
 /// Byte offsets into the pipeline file.
 pub type Span = Range<usize>;
@@ -88,14 +91,18 @@ const MOST_LINES: usize = 5_000;
 
 /// Renders diagnostics as rustc does, in the order of their places, errors and warnings mixed; those without a place come first.
 /// Each begins with its severity and code and ends with an empty line. Colour only if asked for.
-pub fn render(diagnostics: &[Diagnostic], path: &str, text: &str, color: bool) -> String {
+pub fn render(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() }.decor_style(DecorStyle::Ascii).term_width(WIDTH);
     let mut sorted: Vec<&Diagnostic> = diagnostics.iter().collect();
     sorted.sort_by_key(|d| d.span.as_ref().map_or((0, 0), |s| (s.start + 1, s.end)));
-    let lines = LineStarts::new(text);
+    let mut files: HashMap<usize, LineStarts> = HashMap::new();
     let mut out = String::new();
     for diagnostic in sorted {
-        let rendered = render_one(diagnostic, path, text, &lines, &renderer);
+        let (path, range) = sources.file_of(diagnostic.span.as_ref().map_or(0, |span| span.start));
+        let text = &sources.text()[range.clone()];
+        let lines = files.entry(range.start).or_insert_with(|| LineStarts::new(text));
+        let file = File { path: path.display().to_string(), text, start: range.start, lines };
+        let rendered = render_one(diagnostic, &file, sources, &renderer);
         for line in rendered.lines() {
             out.push_str(line.trim_end());
             out.push('\n');
@@ -105,7 +112,26 @@ pub fn render(diagnostics: &[Diagnostic], path: &str, text: &str, color: bool) -
     out
 }
 
-fn render_one(diagnostic: &Diagnostic, path: &str, text: &str, lines: &LineStarts, renderer: &Renderer) -> String {
+/// The file that a diagnostic stands in.
+struct File<'a> {
+    path: String,
+    text: &'a str,
+    /// In the text of all.
+    start: usize,
+    lines: &'a LineStarts,
+}
+
+impl File<'_> {
+    /// A span of all files in this one; none if it is in another.
+    fn inside(&self, span: &Span) -> Option<Span> {
+        let end = self.start + self.text.len();
+        (self.start <= span.start && span.start <= end)
+            .then(|| clamp(&(span.start - self.start..span.end.saturating_sub(self.start)), self.text))
+    }
+}
+
+fn render_one(diagnostic: &Diagnostic, file: &File<'_>, sources: &Sources, renderer: &Renderer) -> String {
+    let File { path, text, lines, .. } = file;
     let (level, name) = match diagnostic.severity {
         Severity::Error => (Level::ERROR, "error"),
         Severity::Warning => (Level::WARNING, "warning"),
@@ -116,14 +142,14 @@ fn render_one(diagnostic: &Diagnostic, path: &str, text: &str, lines: &LineStart
     let mut group = Group::with_title(title);
     // What is rendered: the lines from the first to the last place, so that a large file costs no more than a small one.
     if diagnostic.span.is_none() {
-        group = group.element(Origin::path(path));
+        group = group.element(Origin::path(path.as_str()));
     }
     if let Some(span) = &diagnostic.span {
-        let span = clamp(span, text);
+        let span = file.inside(span).unwrap_or(0..0);
         let first_line = lines.line(span.start);
         let near = |other: &Span| lines.line(other.start).abs_diff(first_line) <= MOST_LINES;
         let related: Vec<(Span, &String)> =
-            diagnostic.related.iter().map(|(span, what)| (clamp(span, text), what)).filter(|(span, _)| near(span)).collect();
+            diagnostic.related.iter().filter_map(|(span, what)| Some((file.inside(span)?, what))).filter(|(span, _)| near(span)).collect();
         let start = related.iter().map(|(s, _)| s.start).chain([span.start]).min().unwrap_or(0);
         let end = related.iter().map(|(s, _)| s.end).chain([span.end]).max().unwrap_or(0);
         let (from, to) = (lines.line_start(start), lines.line_end(end, text));
@@ -135,11 +161,16 @@ fn render_one(diagnostic: &Diagnostic, path: &str, text: &str, lines: &LineStart
         if !label.is_empty() && note.is_none() {
             primary = primary.label(label);
         }
-        let mut snippet = Snippet::source(whole).path(path).line_start(lines.line(start) + 1).annotation(primary);
+        let mut snippet = Snippet::source(whole).path(path.as_str()).line_start(lines.line(start) + 1).annotation(primary);
         for (span, what) in &related {
             snippet = snippet.annotation(AnnotationKind::Context.span(inside(span)).label(visible(what)));
         }
         group = group.element(snippet);
+        for (span, what) in diagnostic.related.iter().filter(|(span, _)| file.inside(span).is_none()) {
+            let place = sources.place(span.start);
+            let said = format!("{}: {}:{}:{}", visible(what), place.file.display(), place.line, place.column);
+            group = group.element(Level::NOTE.message(wrap(&said, WIDTH - 12)));
+        }
         if let Some(note) = note {
             group = group.element(Level::NOTE.message(note));
         }

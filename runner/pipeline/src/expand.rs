@@ -5,6 +5,9 @@
 //! stand anywhere; one from outside only in a path or URL, as one whole segment, percent-encoded (RFC 3986, section 2.1: all but the
 //! unreserved characters), and never as `.`, `..` or nothing. So nobody outside can choose a host, a program, a repository or a folder
 //! above.
+//!
+//! A secret is a placeholder: data like any other where a plugin gets it, and in a grant only as a whole URL, whose places are then those
+//! that the secret itself names.
 
 use crate::diagnostic::{Diagnostic, Span};
 use crate::interpolate::{self, Part, Reference, Source};
@@ -40,6 +43,8 @@ pub(crate) enum Place<'a> {
     Path(&'a str),
     /// Anything else of a grant; the text is the key.
     Authority(&'a str),
+    /// The name of something of the runner's own, which no program sees: a part of a cache's key, a group.
+    Label(&'a str),
 }
 
 /// A string with its references filled in.
@@ -55,6 +60,8 @@ pub(crate) struct Filled {
     pub outside: bool,
     /// A value from outside decides what the string begins with: it stands first, though it may be empty.
     pub outside_first: bool,
+    /// A secret's placeholder is in it.
+    pub secret: bool,
 }
 
 pub(crate) struct Expander<'a> {
@@ -91,10 +98,28 @@ impl Expander<'_> {
 
     fn reference(&mut self, reference: &Reference, next: Option<&Part>, alone: bool, place: Place<'_>, filled: &mut Filled) -> Option<()> {
         let Resolved { value, origin } = self.values.resolve(reference, self.diagnostics)?;
+        if let Source::Secret(_) = reference.source {
+            filled.secret = true;
+            let mistake = match place {
+                Place::Data => None,
+                Place::Path("url") if alone => None,
+                Place::Path("url") => Some((
+                    "a secret in a grant is a whole URL".to_owned(),
+                    "keep the address in the secret as well: url = \"${secret.hook}\"",
+                )),
+                Place::Path(key) | Place::Authority(key) | Place::Label(key) => {
+                    Some((format!("`{key}` can't hold a secret"), "secrets go into `with`, `env` and the `url` of an http grant"))
+                }
+            };
+            if let Some((message, hint)) = mistake {
+                self.diagnostics.push(Diagnostic::error("secret-use", reference.span.clone(), message).hint(hint));
+                return None;
+            }
+        }
         if origin == Origin::Outside {
             filled.outside = true;
             let mistake = match place {
-                Place::Data => None,
+                Place::Data | Place::Label(_) => None,
                 Place::Authority(key) => Some(format!("`{key}` can't hold a value from outside")),
                 Place::Path(key) => misplaced(&filled.text, next, key).map(str::to_owned),
             };
@@ -115,7 +140,7 @@ impl Expander<'_> {
             filled.outside_first |= filled.text.is_empty() && origin == Origin::Outside;
             let path = reference.source.path();
             match place {
-                Place::Data => filled.text.push_str(&format!("${{{path}}}")),
+                Place::Data | Place::Label(_) => filled.text.push_str(&format!("${{{path}}}")),
                 Place::Path(_) | Place::Authority(_) => filled.text.push_str(&path),
             }
             return Some(());
@@ -128,7 +153,7 @@ impl Expander<'_> {
                 _ => Some(value),
             };
         }
-        if origin == Origin::Outside && place != Place::Data {
+        if origin == Origin::Outside && matches!(place, Place::Path(_) | Place::Authority(_)) {
             if matches!(text.as_str(), "" | "." | "..") || (text.starts_with('~') && filled.text.is_empty()) {
                 let message = format!("the value of `{}` is \"{text}\", which can't be a segment of a path", reference.source.path());
                 self.diagnostics.push(Diagnostic::error("outside-value", reference.span.clone(), message));

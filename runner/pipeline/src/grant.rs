@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
 use crate::node::Node;
+use crate::plan::SecretUse;
 
 /// How `[stage.<name>.grants.<capability>]` is read.
 pub trait GrantSchema: Send + Sync {
@@ -45,6 +46,8 @@ pub struct GrantContext {
     pub stage: String,
     /// Bundled and local plugins may be given what a stranger's may not (`commands` with `in = "host"`).
     pub trusted_plugin: bool,
+    /// The secrets that the stage could use: an `http` grant's `url` may be the placeholder of one.
+    pub secrets: Vec<SecretUse>,
     /// The folder of the pipeline file, where toolchains look for the versions that the project names.
     pub root: std::path::PathBuf,
     /// A variable of the environment that the runner was started in, for toolchains. Never shown to the stage as it is.
@@ -60,6 +63,11 @@ pub trait Grant: Any + Debug + Send + Sync {
 
     /// The parts of the workspace that it opens, for the stage itself and for its commands.
     fn mounts(&self) -> Vec<MountRule> {
+        Vec::new()
+    }
+
+    /// The secrets that it lets the stage use besides those that its text refers to, and whether it may read them.
+    fn secrets(&self) -> Vec<(String, bool)> {
         Vec::new()
     }
 

@@ -4,7 +4,9 @@
 //! string    = { text | "$${" | "${" value "}" }
 //! value     = reference | "default(" reference "," literal ")"
 //! reference = "input." name | "matrix." name | "stage." name ".outputs." name
-//!           | "git.branch" | "git.sha" | "git.short" | "run.id" | "pipeline.name"
+//!           | "environment.name" | "environment." variable | "secret." name
+//!           | "git.branch" | "git.sha" | "git.short" | "git.tag" | "git.base"
+//!           | "run.id" | "pipeline.name" | "event" | "trust"
 //! literal   = "'" … "'" | '"' … '"'          \' \" \\ stand for the character
 //! ```
 //!
@@ -36,10 +38,20 @@ pub(crate) struct Reference {
 pub(crate) enum Source {
     Input(String),
     Matrix(String),
-    Output { stage: String, output: String },
+    Output {
+        stage: String,
+        output: String,
+    },
     GitBranch,
     GitSha,
     GitShort,
+    GitTag,
+    GitBase,
+    /// `name`, or a variable.
+    Environment(String),
+    Secret(String),
+    Event,
+    Trust,
     RunId,
     PipelineName,
 }
@@ -54,13 +66,22 @@ impl Source {
             Source::GitBranch => "git.branch".into(),
             Source::GitSha => "git.sha".into(),
             Source::GitShort => "git.short".into(),
+            Source::GitTag => "git.tag".into(),
+            Source::GitBase => "git.base".into(),
+            Source::Environment(name) => format!("environment.{name}"),
+            Source::Secret(name) => format!("secret.{name}"),
+            Source::Event => "event".into(),
+            Source::Trust => "trust".into(),
             Source::RunId => "run.id".into(),
             Source::PipelineName => "pipeline.name".into(),
         }
     }
 }
 
-pub(crate) const ROOTS: [&str; 6] = ["input", "matrix", "stage", "git", "run", "pipeline"];
+pub(crate) const ROOTS: [&str; 10] = ["input", "matrix", "stage", "environment", "secret", "git", "run", "pipeline", "event", "trust"];
+
+/// What git may know of a run.
+pub(crate) const GIT: [&str; 5] = ["branch", "sha", "short", "tag", "base"];
 
 /// Whether there is anything to replace; most strings are only text.
 pub(crate) fn is_plain(value: &str) -> bool {
@@ -226,17 +247,20 @@ fn source(path: &str) -> Result<Source, Mistake> {
         ["git", "branch"] => Ok(Source::GitBranch),
         ["git", "sha"] => Ok(Source::GitSha),
         ["git", "short"] => Ok(Source::GitShort),
+        ["git", "tag"] => Ok(Source::GitTag),
+        ["git", "base"] => Ok(Source::GitBase),
+        ["environment", name] if !name.is_empty() => Ok(Source::Environment(name.into())),
+        ["secret", name] if !name.is_empty() => Ok(Source::Secret(name.into())),
+        ["event"] => Ok(Source::Event),
+        ["trust"] => Ok(Source::Trust),
         ["run", "id"] => Ok(Source::RunId),
         ["pipeline", "name"] => Ok(Source::PipelineName),
-        ["secret", ..] => Err(Mistake {
-            code: "secret-use",
-            message: "this version of runner can declare secrets and not yet use them".into(),
-            hint: "keep the declaration; remove the reference".into(),
-        }),
         [""] => mistake("the reference is empty", "write `$${` for the text `${`"),
-        ["input" | "matrix", ..] => mistake(format!("`{path}` is not the name of a value"), format!("write `${{{}.name}}`", parts[0])),
+        ["input" | "matrix" | "environment" | "secret", ..] => {
+            mistake(format!("`{path}` is not the name of a value"), format!("write `${{{}.name}}`", parts[0]))
+        }
         ["stage", ..] => mistake(format!("`{path}` is not the name of an output"), "write `${stage.<name>.outputs.<output>}`"),
-        ["git", ref field @ ..] => mistake(format!("`{path}` is not known"), near(field, &["branch", "sha", "short"], "git")),
+        ["git", ref field @ ..] => mistake(format!("`{path}` is not known"), near(field, &GIT, "git")),
         ["run", ref field @ ..] => mistake(format!("`{path}` is not known"), near(field, &["id"], "run")),
         ["pipeline", ref field @ ..] => mistake(format!("`{path}` is not known"), near(field, &["name"], "pipeline")),
         ["env", ..] => {
@@ -300,6 +324,9 @@ mod tests {
             ("${default( git.branch , \"a\\\"\\\\b\" )}", &["<git.branch|a\"\\b|${default( git.branch , \"a\\\"\\\\b\" )}>"]),
             ("ä${run.id}", &["ä", "<run.id|-|${run.id}>"]),
             ("${pipeline.name}", &["<pipeline.name|-|${pipeline.name}>"]),
+            ("${event}-${trust}", &["<event|-|${event}>", "-", "<trust|-|${trust}>"]),
+            ("${environment.context}", &["<environment.context|-|${environment.context}>"]),
+            ("${secret.token}", &["<secret.token|-|${secret.token}>"]),
         ];
         for (value, expected) in good {
             assert_eq!(parts(value).as_deref(), Ok(&expected.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()[..]), "{value}");
@@ -317,7 +344,7 @@ mod tests {
             ("${git.branhc}", &["${git.branhc}: `git.branhc` is not known"]),
             ("${stage.build.version}", &["${stage.build.version}: `stage.build.version` is not the name of an output"]),
             ("${input.a + 1}", &["${input.a + 1}: `+` can't stand in a reference"]),
-            ("${secret.token}", &["${secret.token}: this version of runner can declare secrets and not yet use them"]),
+            ("${secret.token.x}", &["${secret.token.x}: `secret.token.x` is not the name of a value"]),
             ("${default(git.sha)}", &["${default(git.sha)}: `default` takes a reference and a text, with a comma between them"]),
             ("${default(git.sha, 3)}", &["${default(git.sha, 3)}: the second part of `default` is a text in quotes"]),
             ("${default(git.sha, \"x)}", &["${default(git.sha, \"x)}: a text in `default` has no closing quote"]),

@@ -4,10 +4,14 @@
 //! one that the caller gives as text; plugins and capabilities come in through the ports [`manifest::Plugins`] and
 //! [`grant::GrantSchema`]. Every mistake is collected with its place, code and hint ([`diagnostic`]).
 
+mod around;
 pub mod bind;
 pub mod build;
+pub mod compose;
 pub mod diagnostic;
 mod expand;
+mod expanded;
+pub mod facts;
 pub mod grant;
 mod graph;
 mod inputs;
@@ -25,5 +29,6 @@ pub mod scalar;
 mod schema;
 pub mod secret;
 mod settings;
+pub mod source;
 mod values;
 pub mod when;

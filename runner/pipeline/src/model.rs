@@ -3,17 +3,27 @@
 //! What a table means on its own is decided here; what it means together with others (needs, plugins, grants, references) is the
 //! plan's. A mistake costs only what it stands in: a stage with a bad `timeout` still exists for those that need it.
 
+mod cache;
+mod concurrency;
 mod environment;
 mod input;
 mod matrix;
+pub(crate) mod on;
+mod secret;
+mod service;
 mod stage;
 mod tuning;
 
 use std::time::Duration;
 
+pub use cache::{Cache, Part};
+pub use concurrency::Concurrency;
 pub use environment::Environment;
 pub use input::{Input, InputKind};
 pub use matrix::Matrix;
+pub use on::On;
+pub use service::Service;
+use stage::env;
 pub use stage::{Artifact, ConsumeRef, Stage};
 
 use crate::diagnostic::{Diagnostic, Span};
@@ -28,9 +38,13 @@ pub struct Pipeline {
     /// Empty if it is missing, which was reported.
     pub name: String,
     pub timeout: Option<Duration>,
+    pub on: Option<On>,
+    pub concurrency: Option<Concurrency>,
     pub inputs: Vec<Input>,
     pub secrets: Vec<(Key, Secret)>,
     pub environments: Vec<Environment>,
+    pub services: Vec<Service>,
+    pub caches: Vec<Cache>,
     /// In the order of the file.
     pub stages: Vec<Stage>,
 }
@@ -44,11 +58,27 @@ impl Pipeline {
         reader.take("format");
         pipeline.name = name(&mut reader).unwrap_or_default();
         pipeline.timeout = positive_duration(&mut reader, "timeout");
+        pipeline.on = reader.take("on").and_then(|node| On::read(node, reader.diagnostics));
+        pipeline.concurrency = reader.take("concurrency").and_then(|node| Concurrency::read(node, reader.diagnostics));
+        // gone where there were any: what is included and extended is in the tree
+        for composed in ["include", "template"] {
+            reader.take(composed);
+        }
         if let Some(node) = reader.take("input") {
             each(node, "input", reader.diagnostics, |key, node, diagnostics| pipeline.inputs.extend(Input::read(key, node, diagnostics)));
         }
         if let Some(node) = reader.take("secret") {
-            each(node, "secret", reader.diagnostics, |key, node, diagnostics| pipeline.secrets.extend(secret(key, node, diagnostics)));
+            each(node, "secret", reader.diagnostics, |key, node, diagnostics| {
+                pipeline.secrets.extend(secret::read(key, node, format!("[secret.{}]", shown(&key.name)), diagnostics));
+            });
+        }
+        if let Some(node) = reader.take("service") {
+            each(node, "service", reader.diagnostics, |key, node, diagnostics| {
+                pipeline.services.extend(Service::read(key, node, diagnostics))
+            });
+        }
+        if let Some(node) = reader.take("cache") {
+            each(node, "cache", reader.diagnostics, |key, node, diagnostics| pipeline.caches.extend(Cache::read(key, node, diagnostics)));
         }
         if let Some(node) = reader.take("environment") {
             each(node, "environment", reader.diagnostics, |key, node, diagnostics| {
@@ -99,9 +129,10 @@ fn each(node: &Node, kind: &str, diagnostics: &mut Vec<Diagnostic>, mut read: im
     }
 }
 
-/// `[a-z][a-z0-9-]*`, for everything but stages `_` too; at most [`MAX_NAME`] bytes.
-fn check_name(key: &Key, kind: &str, diagnostics: &mut Vec<Diagnostic>) -> bool {
-    let underscore = kind != "stage";
+/// `[a-z][a-z0-9-]*`, for everything but stages and services `_` too; at most [`MAX_NAME`] bytes.
+pub(crate) fn check_name(key: &Key, kind: &str, diagnostics: &mut Vec<Diagnostic>) -> bool {
+    // names of stages and services are names of hosts too
+    let underscore = kind != "stage" && kind != "service";
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || (c == '_' && underscore);
     let good = key.name.starts_with(|c: char| c.is_ascii_lowercase()) && key.name.chars().all(fits) && key.name.len() <= MAX_NAME;
     if !good {
@@ -129,38 +160,6 @@ pub(crate) fn shown(name: &str) -> String {
         text.push('…');
     }
     text.replace("\\'", "'").replace("\\\"", "\"")
-}
-
-fn secret(key: &Key, node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<(Key, Secret)> {
-    let mut reader = TableReader::new(node, format!("[secret.{}]", shown(&key.name)), diagnostics)?;
-    reader.require("from");
-    let from = reader.string("from");
-    let to = reader.strings("to").unwrap_or_default();
-    if let Some(from) = &from {
-        check_source(from, reader.diagnostics);
-    }
-    for place in &to {
-        if place.value.trim().is_empty() {
-            reader.diagnostics.push(Diagnostic::error("bad-value", place.span.clone(), "an empty place can't take a secret"));
-        }
-    }
-    reader.finish();
-    let secret =
-        Secret { name: key.name.clone(), from: from.map_or_else(String::new, |f| f.value), to: to.into_iter().map(|t| t.value).collect() };
-    Some((key.clone(), secret))
-}
-
-fn check_source(from: &Spanned<String>, diagnostics: &mut Vec<Diagnostic>) {
-    let (good, hint) = match from.value.split_once(':') {
-        Some(("env", name)) => (is_env_name(name), "write the variable's name: \"env:REGISTRY_TOKEN\""),
-        Some(("file", path)) => (!path.is_empty() && !path.contains('\0'), "write a path: \"file:/run/secrets/token\""),
-        Some(("cmd", line)) => (!line.trim().is_empty() && !line.contains('\0'), "write a command: \"cmd:pass show token\""),
-        _ => (false, "write \"env:NAME\", \"file:/path\" or \"cmd:program argument\""),
-    };
-    if !good {
-        let message = "a secret can't come from there";
-        diagnostics.push(Diagnostic::error("bad-secret", from.span.clone(), message).hint(hint));
-    }
 }
 
 pub(crate) fn is_env_name(name: &str) -> bool {

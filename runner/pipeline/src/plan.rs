@@ -2,14 +2,21 @@
 //!
 //! `schedule` reads the graph, the command line prints it, `host` runs one `Stage` at a time.
 
+mod around;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use crate::expanded::Line;
+pub use around::{CacheUse, Concurrency, KeyPart, OnBusy, Probe, Ready, Secret, SecretUse, Service, ServiceSource};
 
 use event::StageRef;
 
 use crate::grant::Grant;
 use crate::manifest::PluginInfo;
+use crate::node::Node;
+use crate::source::Sources;
 
 /// An index into `Plan::stages`.
 pub type StageIndex = usize;
@@ -21,21 +28,34 @@ pub struct Plan {
     /// The folder of the pipeline file: the workspace.
     pub root: PathBuf,
     pub name: String,
-    /// The file's text; spans of diagnostics (`Stage::bind`) point into it.
-    pub text: Arc<str>,
-    /// BLAKE3 of the file's text, hex.
+    /// The file and what it includes; spans of diagnostics (`Stage::bind`) point into their text.
+    pub sources: Sources,
+    /// BLAKE3 of the text of all of them, hex.
     pub digest: String,
+    /// `[on]` and the event do not fit: why there is nothing to do.
+    pub nothing_to_do: Option<String>,
+    /// Of the whole run.
+    pub concurrency: Option<Concurrency>,
     /// For the whole run.
     pub timeout: Option<Duration>,
     /// Resolved inputs in the order of the file; the value as text.
     pub inputs: Vec<(String, String)>,
     /// Declared secrets. Only names and where they come from: no value is ever here.
     pub secrets: Vec<Secret>,
+    /// In the order of the file.
+    pub services: Vec<Service>,
     /// In the order of the file, a matrix stage's instances together. Needs point anywhere (there are no cycles).
     pub stages: Vec<Stage>,
+    /// Everything as it stands, included and extended.
+    pub(crate) tree: Node,
 }
 
 impl Plan {
+    /// The file as a person could have written it without `include` and `extends`, with the origin of each line.
+    pub fn expanded(&self) -> Vec<Line> {
+        crate::expanded::lines(&self.tree, &self.sources)
+    }
+
     /// The stages in waves: each wave's stages need only stages of the waves before it. Within a wave in the order of the file.
     pub fn order(&self) -> Vec<Vec<StageIndex>> {
         let mut waves: Vec<Vec<StageIndex>> = Vec::new();
@@ -70,14 +90,6 @@ impl Plan {
     }
 }
 
-#[derive(Debug, Clone)]
-pub struct Secret {
-    pub name: String,
-    /// `env:NAME`, `file:/path` or `cmd:…` as written.
-    pub from: String,
-    pub to: Vec<String>,
-}
-
 #[derive(Debug)]
 pub struct Stage {
     pub id: StageRef,
@@ -103,6 +115,14 @@ pub struct Stage {
     pub workspace: WorkspaceMode,
     pub artifacts: Vec<ArtifactRule>,
     pub consumes: Vec<Consume>,
+    /// It is skipped where none of these globs changed; empty: it is not.
+    pub if_changed: Vec<String>,
+    /// What it may use; what its text refers to and what it may read.
+    pub secrets: Vec<SecretUse>,
+    /// Indexes into `Plan::services`, those that others need before them.
+    pub services: Vec<usize>,
+    pub caches: Vec<CacheUse>,
+    pub concurrency: Option<Concurrency>,
     /// `env` and `with` as far as they are known; what is not yet stands as it is written, `${stage.build.outputs.version}`. For `plan`;
     /// to run the stage, `bind` it.
     pub env: Vec<(String, String)>,

@@ -10,7 +10,7 @@ use crate::expand::{Expander, Place, Values};
 use crate::grant::{GrantContext, GrantSchema};
 use crate::manifest::PluginInfo;
 use crate::node::{Key, Node, Value};
-use crate::plan::{Bound, Expansion, PlannedGrant};
+use crate::plan::{Bound, Expansion, PlannedGrant, SecretUse};
 use crate::scalar::Scalar;
 use crate::schema::Check;
 use crate::settings;
@@ -26,6 +26,8 @@ pub(crate) struct Recipe {
     pub grants: Vec<(Key, Node, Arc<dyn GrantSchema>)>,
     /// `None` if there is no such plugin, which was reported: the settings are then not checked.
     pub plugin: Option<Plugin>,
+    /// All secrets that the stage could use.
+    pub secrets: Vec<SecretUse>,
     pub root: PathBuf,
     pub host_env: fn(&str) -> Option<String>,
 }
@@ -107,6 +109,7 @@ impl Recipe {
         let context = GrantContext {
             stage: self.stage.clone(),
             trusted_plugin: self.plugin.as_ref().is_none_or(|plugin| plugin.info.provenance.trusted()),
+            secrets: self.secrets.clone(),
             root: self.root.clone(),
             host_env: self.host_env,
         };

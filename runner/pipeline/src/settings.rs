@@ -15,6 +15,12 @@ const PROGRAMS: [&str; 7] = ["run", "command", "shell", "exec", "argv", "cmd", "
 const NO_PROGRAM: (&str, &str) =
     ("a value from outside can't choose the program", "write the program; a matrix value or an input of type \"choice\" may stand here");
 
+/// Everybody on the machine can read the arguments of a program.
+const NO_ARGUMENT: (&str, &str) = (
+    "a secret can't be an argument of a program or a part of a script",
+    "pass it as a variable: `env = { TOKEN = \"${secret.token}\" }`, with \"env\" among the secret's `to`",
+);
+
 pub(crate) struct Settings {
     pub json: serde_json::Value,
     /// JSON pointers to strings that are not complete yet.
@@ -63,6 +69,9 @@ impl Walk<'_, '_> {
         match &node.value {
             Value::String(text) => {
                 let filled = self.fill(text, node);
+                if filled.secret && (key == "script" || PROGRAMS.contains(&key) || key == "program") {
+                    self.refuse("secret-use", node, NO_ARGUMENT.0, NO_ARGUMENT.1);
+                }
                 if (PROGRAMS.contains(&key) || key == "program") && filled.outside {
                     self.refuse("outside-program", node, NO_PROGRAM.0, NO_PROGRAM.1);
                 } else if key == "script" && filled.outside {
@@ -133,6 +142,9 @@ impl Walk<'_, '_> {
         for (index, item) in items.iter().enumerate() {
             let Value::String(text) = &item.value else { continue };
             let filled = self.fill(text, item);
+            if line && filled.secret {
+                self.refuse("secret-use", item, NO_ARGUMENT.0, NO_ARGUMENT.1);
+            }
             if line && index == 0 && filled.outside {
                 self.refuse("outside-program", item, NO_PROGRAM.0, NO_PROGRAM.1);
             } else if line && code_follows && filled.outside {

@@ -4,13 +4,13 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use crate::bind::Results;
-use crate::build::Facts;
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::expand::{Origin, Resolved, Values};
+use crate::facts::Facts;
 use crate::graph::{Graph, list};
 use crate::interpolate::{Reference, Source};
 use crate::model::shown;
-use crate::plan::StageIndex;
+use crate::plan::{SecretUse, StageIndex};
 use crate::scalar::Scalar;
 
 /// The values that are the same for all stages.
@@ -34,13 +34,33 @@ pub(crate) struct InputValue {
 
 pub(crate) type MatrixValues = Vec<(String, Scalar)>;
 
+/// The values that a stage has of its own: those of its environment, and its secrets' placeholders.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Own {
+    /// The name, and the variables with `name` among them.
+    pub environment: Option<Vec<(String, Scalar)>>,
+    /// All that it could use.
+    pub secrets: Vec<SecretUse>,
+}
+
+impl Own {
+    fn lookup(&self, source: &Source) -> Option<Resolved> {
+        let value = match source {
+            Source::Environment(name) => self.environment.as_ref()?.iter().find(|(key, _)| key == name)?.1.clone(),
+            Source::Secret(name) => Scalar::Text(self.secrets.iter().find(|one| one.secret.name == *name)?.placeholder.clone()),
+            _ => return None,
+        };
+        Some(Resolved { value: Some(value), origin: Origin::Fixed })
+    }
+}
+
 impl Shared {
     fn input(&self, name: &str) -> Option<&InputValue> {
         self.inputs.iter().find(|input| input.name == name)
     }
 
     /// Everything but outputs. `None` if there is no such name.
-    fn lookup(&self, source: &Source, matrix: &MatrixValues) -> Option<Resolved> {
+    fn lookup(&self, source: &Source, matrix: &MatrixValues, own: &Own) -> Option<Resolved> {
         let outside = |value: Option<Scalar>| Some(Resolved { value, origin: Origin::Outside });
         match source {
             Source::Input(name) => {
@@ -56,6 +76,11 @@ impl Shared {
             Source::GitBranch => outside(Some(Scalar::Text(self.facts.git_branch.clone()?))),
             Source::GitSha => outside(Some(Scalar::Text(self.facts.git_sha.clone()?))),
             Source::GitShort => outside(Some(Scalar::Text(self.facts.git_short()?))),
+            Source::GitTag => outside(Some(Scalar::Text(self.facts.git_tag.clone()?))),
+            Source::GitBase => outside(Some(Scalar::Text(self.facts.git_base.clone()?))),
+            Source::Event => Some(Resolved { value: Some(Scalar::Text(self.facts.event.to_string())), origin: Origin::Fixed }),
+            Source::Trust => Some(Resolved { value: Some(Scalar::Text(self.facts.trust.to_string())), origin: Origin::Fixed }),
+            Source::Environment(_) | Source::Secret(_) => own.lookup(source),
             Source::Output { .. } => None,
         }
     }
@@ -66,9 +91,14 @@ impl Shared {
             return Some(Resolved { value: Some(Scalar::Text(default.clone())), origin: Origin::Outside });
         }
         let path = reference.source.path();
+        let label = match reference.source {
+            Source::GitTag => "no tag set this run off",
+            Source::GitBase => "this run is of no pull request",
+            _ => "there is no repository, no commit, or no branch is checked out",
+        };
         diagnostics.push(
             Diagnostic::error("no-value", reference.span.clone(), format!("`{path}` has no value here"))
-                .label("there is no repository, no commit, or no branch is checked out")
+                .label(label)
                 .hint(format!("write what stands in for it: `${{default({path}, 'none')}}`")),
         );
         None
@@ -81,6 +111,8 @@ pub(crate) struct Used {
     pub inputs: HashSet<String>,
     /// The stage's index and the key.
     pub matrix: HashSet<(usize, String)>,
+    /// Of one stage: the names of the secrets.
+    pub secrets: HashSet<String>,
 }
 
 /// While the plan is made: names are checked, outputs have no value yet.
@@ -90,6 +122,7 @@ pub(crate) struct Planning<'a> {
     /// The stage that refers, as an index into the stages of the file.
     pub stage: usize,
     pub matrix: &'a MatrixValues,
+    pub own: &'a Own,
     /// The instance of another stage whose outputs are meant; `None` if that is ambiguous.
     pub producer: &'a dyn Fn(usize) -> Option<StageIndex>,
     pub used: &'a RefCell<Used>,
@@ -103,9 +136,17 @@ impl Values for Planning<'_> {
             Source::Output { stage, .. } => return self.output(stage, reference, diagnostics),
             Source::Input(name) => drop(self.used.borrow_mut().inputs.insert(name.clone())),
             Source::Matrix(name) => drop(self.used.borrow_mut().matrix.insert((self.stage, name.clone()))),
+            Source::Secret(name) => {
+                if reference.default.is_some() {
+                    let message = "nothing stands in for a secret";
+                    diagnostics.push(Diagnostic::error("secret-use", reference.span.clone(), message).hint("remove `default(…)`"));
+                    return None;
+                }
+                self.used.borrow_mut().secrets.insert(name.clone());
+            }
             _ => {}
         }
-        if let Some(found) = self.shared.lookup(&reference.source, self.matrix) {
+        if let Some(found) = self.shared.lookup(&reference.source, self.matrix, self.own) {
             return Some(found);
         }
         let (message, hint) = match &reference.source {
@@ -126,6 +167,19 @@ impl Values for Planning<'_> {
                 };
                 (format!("the matrix has no key `{}`", shown(name)), hint)
             }
+            Source::Environment(name) => self.no_variable(name),
+            Source::Secret(name) => {
+                let names = self.own.secrets.iter().map(|one| one.secret.name.as_str());
+                let hint = match did_you_mean(name, names.clone()) {
+                    Some(near) => format!("did you mean `secret.{near}`?"),
+                    None => format!(
+                        "declare it:\n\n[secret.{}]\nfrom = \"env:{}\"\nto = [\"https://…\"]",
+                        shown(name),
+                        name.to_uppercase().replace('-', "_")
+                    ),
+                };
+                (format!("there is no secret `{}`", shown(name)), hint)
+            }
             _ => return Shared::missing(reference, diagnostics),
         };
         diagnostics.push(Diagnostic::error("unknown-reference", reference.span.clone(), message).hint(hint));
@@ -134,6 +188,23 @@ impl Values for Planning<'_> {
 }
 
 impl Planning<'_> {
+    fn no_variable(&self, name: &str) -> (String, String) {
+        match &self.own.environment {
+            None => (
+                format!("there is no `environment.{}`: the stage works on no environment", shown(name)),
+                "add `environment = \"…\"` to the stage".to_owned(),
+            ),
+            Some(vars) => {
+                let names = vars.iter().map(|(key, _)| key.as_str());
+                let hint = match did_you_mean(name, names.clone()) {
+                    Some(near) => format!("did you mean `environment.{near}`?"),
+                    None => format!("its variables: {}", list(names)),
+                };
+                (format!("the environment has no variable `{}`", shown(name)), hint)
+            }
+        }
+    }
+
     fn output(&self, name: &str, reference: &Reference, diagnostics: &mut Vec<Diagnostic>) -> Option<Resolved> {
         let span = reference.span.clone();
         let own = &self.graph.stages[self.stage];
@@ -180,6 +251,7 @@ impl Planning<'_> {
 pub(crate) struct Running<'a> {
     pub shared: &'a Shared,
     pub matrix: &'a MatrixValues,
+    pub own: &'a Own,
     pub producers: &'a HashMap<String, StageIndex>,
     pub results: &'a dyn Results,
 }
@@ -187,7 +259,7 @@ pub(crate) struct Running<'a> {
 impl Values for Running<'_> {
     fn resolve(&self, reference: &Reference, diagnostics: &mut Vec<Diagnostic>) -> Option<Resolved> {
         let Source::Output { stage, output } = &reference.source else {
-            return match self.shared.lookup(&reference.source, self.matrix) {
+            return match self.shared.lookup(&reference.source, self.matrix, self.own) {
                 Some(found) => Some(found),
                 None => Shared::missing(reference, diagnostics),
             };

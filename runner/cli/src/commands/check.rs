@@ -13,7 +13,7 @@ pub fn run(args: &Check, global: &Global, out: &mut dyn Write) -> Result<Ending,
         codes(global, out).map_err(anyhow::Error::from)?;
         return Ok(Ending::Ok);
     }
-    let loaded = load::load(&args.source, global, "check", false)?;
+    let loaded = load::load(&args.source, global, "check", [0; 32], false)?;
     let plan = &loaded.plan;
     let file = plan.file.display().to_string();
     let write = |out: &mut dyn Write| {
@@ -22,14 +22,16 @@ pub fn run(args: &Check, global: &Global, out: &mut dyn Write) -> Result<Ending,
                 .warnings
                 .iter()
                 .map(|w| {
-                    let place = w.span.as_ref().map(|span| pipeline::diagnostic::line_column(&plan.text, span.start));
-                    json!({ "code": w.code, "message": w.message, "hint": w.hint, "line": place.map(|p| p.0), "column": place.map(|p| p.1) })
+                    let place = w.span.as_ref().map(|span| plan.sources.place(span.start));
+                    let file = place.as_ref().map(|place| place.file.display().to_string());
+                    let (line, column) = (place.as_ref().map(|place| place.line), place.as_ref().map(|place| place.column));
+                    json!({ "code": w.code, "message": w.message, "hint": w.hint, "file": file, "line": line, "column": column })
                 })
                 .collect();
             return writeln!(out, "{}", json!({ "file": file, "stages": plan.stages.len(), "warnings": warnings }));
         }
         let color = load::color(global, &std::io::stdout());
-        write!(out, "{}", pipeline::diagnostic::render(&loaded.warnings, &file, &plan.text, color))?;
+        write!(out, "{}", pipeline::diagnostic::render(&loaded.warnings, &plan.sources, color))?;
         if global.quiet {
             return Ok(());
         }

@@ -15,19 +15,21 @@ use crate::running::{self, Running};
 
 pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     let run = run_id();
-    let loaded = load::load(&args.source, global, &run, true)?;
     let mut seed = [0; 32];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(|e| anyhow::anyhow!("no random seed: {e}"))?;
+    let loaded = load::load(&args.source, global, &run, seed, true)?;
     let plan = &loaded.plan;
     let header = Header {
         run: run.clone(),
         pipeline: plan.name.clone(),
         file: plan.file.display().to_string(),
         root: plan.root.clone(),
-        text: plan.text.to_string(),
+        text: plan.sources.main_text().to_owned(),
         inputs: args.source.inputs.clone(),
         git_branch: loaded.facts.git_branch.clone(),
         git_sha: loaded.facts.git_sha.clone(),
+        facts: serde_json::to_string(&loaded.facts).map_err(anyhow::Error::from)?,
+        included: load::included(&loaded),
         unconfined: args.source.unconfined,
         jobs: args.jobs.unwrap_or_else(default_jobs).get(),
         fail_fast: args.fail_fast,
@@ -43,8 +45,7 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
         .map_err(|e| CliError::usage(e.to_string(), format!("stages: {}", names(&loaded))))?;
     if !loaded.warnings.is_empty() && !global.quiet {
         let color = load::color(global, &std::io::stderr());
-        let file = loaded.plan.file.display().to_string();
-        write_stderr(&render(&loaded.warnings, &file, &loaded.plan.text, color));
+        write_stderr(&render(&loaded.warnings, &loaded.plan.sources, color));
     }
     let state = workspace::State::open(&plan.root).map_err(anyhow::Error::from)?;
     let folder = state.begin(&run).map_err(anyhow::Error::from)?;

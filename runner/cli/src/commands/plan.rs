@@ -6,7 +6,8 @@ use std::time::Duration;
 use capability::Registry;
 use pipeline::grant::Authority;
 use pipeline::manifest::Provenance;
-use pipeline::plan::{Backoff, Limits, Plan, RunOn, Stage, WorkspaceMode};
+use pipeline::plan::{Backoff, Concurrency, KeyPart, Limits, OnBusy, Plan, Probe, RunOn, Service, ServiceSource, Stage, WorkspaceMode};
+use pipeline::when::Condition;
 use serde_json::{Value, json};
 
 use crate::args::{Format, Global, Planned};
@@ -15,13 +16,29 @@ use crate::load::{self, Loaded};
 use crate::style::Style;
 
 pub fn run(args: &Planned, global: &Global, out: &mut dyn Write) -> Result<Ending, CliError> {
-    let loaded = load::load(&args.source, global, "plan", false)?;
+    let loaded = load::load(&args.source, global, "plan", [0; 32], false)?;
     let write = |out: &mut dyn Write| match global.format {
+        _ if args.expanded => expanded(&loaded.plan, Style::new(load::color(global, &io::stdout())), out),
         Format::Json => writeln!(out, "{}", as_json(&loaded)),
         Format::Auto | Format::Plain | Format::Sarif => as_text(&loaded, Style::new(load::color(global, &io::stdout())), out),
     };
     write(out).map_err(anyhow::Error::from)?;
     Ok(Ending::Ok)
+}
+
+/// The file without `include` and `extends`, with the origin of each line as a comment: TOML that means the same.
+fn expanded(plan: &Plan, style: Style, out: &mut dyn Write) -> io::Result<()> {
+    const COLUMN: usize = 60;
+    for line in plan.expanded() {
+        match line.origin {
+            Some(origin) => {
+                let gap = COLUMN.saturating_sub(line.text.chars().count()).max(2);
+                writeln!(out, "{}{}{}", line.text, " ".repeat(gap), style.faint(&format!("# {origin}")))?;
+            }
+            None => writeln!(out, "{}", line.text)?,
+        }
+    }
+    Ok(())
 }
 
 fn as_text(loaded: &Loaded, style: Style, out: &mut dyn Write) -> io::Result<()> {
@@ -37,6 +54,15 @@ fn as_text(loaded: &Loaded, style: Style, out: &mut dyn Write) -> io::Result<()>
     for secret in &plan.secrets {
         writeln!(out, "  secret  {} from {} to {}", secret.name, secret.from, secret.to.join(", "))?;
     }
+    for service in &plan.services {
+        writeln!(out, "  service {}: {}", service.name, service_text(plan, service))?;
+    }
+    if let Some(concurrency) = &plan.concurrency {
+        writeln!(out, "  group   {}", group(concurrency))?;
+    }
+    if let Some(subject) = &plan.nothing_to_do {
+        writeln!(out, "  {}", style.note(&format!("nothing to do: {subject}")))?;
+    }
     for (number, wave) in order.iter().enumerate() {
         for &index in wave {
             writeln!(out)?;
@@ -45,7 +71,7 @@ fn as_text(loaded: &Loaded, style: Style, out: &mut dyn Write) -> io::Result<()>
     }
     if !loaded.warnings.is_empty() {
         writeln!(out)?;
-        write!(out, "{}", pipeline::diagnostic::render(&loaded.warnings, &plan.file.display().to_string(), &plan.text, style.colored()))?;
+        write!(out, "{}", pipeline::diagnostic::render(&loaded.warnings, &plan.sources, style.colored()))?;
     }
     Ok(())
 }
@@ -75,7 +101,24 @@ fn stage_text(loaded: &Loaded, stage: &Stage, step: usize, style: Style, out: &m
     }
     for expansion in &stage.expansions {
         let value = expansion.value.as_deref().unwrap_or("known when its needs have run");
-        line("expands", &format!("{}: {} → {value}", expansion.place, expansion.template))?;
+        line("expands", &format!("{}: {} → {}", expansion.place, expansion.template, named(stage, value)))?;
+    }
+    for used in &stage.secrets {
+        let to = if used.secret.to.is_empty() { "nowhere".to_owned() } else { used.secret.to.join(", ") };
+        let text = format!("{} to {to}", used.secret.name);
+        let text = if used.read { style.bad(&format!("READS {text}")) } else { text };
+        line("secret", &text)?;
+    }
+    if !stage.services.is_empty() {
+        let names: Vec<&str> = stage.services.iter().map(|&index| plan.services[index].name.as_str()).collect();
+        line("services", &names.join(", "))?;
+    }
+    for cache in &stage.caches {
+        let parts: Vec<String> = cache.key.iter().map(key_part).collect();
+        line("cache", &format!("{}: {} by {}", cache.name, cache.paths.join(", "), parts.join(" + ")))?;
+    }
+    if let Some(concurrency) = &stage.concurrency {
+        line("group", &group(concurrency))?;
     }
     for artifact in &stage.artifacts {
         line("artifact", &format!("{}: {}{}", artifact.name, artifact.paths.join(", "), on(artifact.on)))?;
@@ -84,6 +127,47 @@ fn stage_text(loaded: &Loaded, stage: &Stage, step: usize, style: Style, out: &m
         line("consumes", &format!("{}.{}", plan.stages[consume.stage].id, consume.artifact))?;
     }
     line("limits", &limits(stage))
+}
+
+/// A text with the names of secrets instead of what stands for them.
+fn named(stage: &Stage, text: &str) -> String {
+    stage.secrets.iter().fold(text.to_owned(), |text, used| text.replace(&used.placeholder, &format!("${{secret.{}}}", used.secret.name)))
+}
+
+fn key_part(part: &KeyPart) -> String {
+    match part {
+        KeyPart::Text(text) => text.clone(),
+        KeyPart::Files(globs) => format!("content of {}", globs.join(", ")),
+    }
+}
+
+fn group(concurrency: &Concurrency) -> String {
+    let on_busy = match concurrency.on_busy {
+        OnBusy::Queue => "waits while another run has it",
+        OnBusy::CancelOlder => "stops the run that has it",
+        OnBusy::Fail => "fails while another run has it",
+    };
+    format!("{} ({on_busy})", concurrency.group)
+}
+
+fn service_text(plan: &Plan, service: &Service) -> String {
+    let what = match &service.source {
+        ServiceSource::Command(command) => command.join(" "),
+        ServiceSource::Image(image) => format!("image {image}"),
+    };
+    let ready = service.ready.as_ref().map(|ready| {
+        let gate = match &ready.probe {
+            Probe::Command(command) => format!("`{}` exits with 0", command.join(" ")),
+            Probe::Tcp(port) => format!("port {port} takes connections"),
+            Probe::Http(url) => format!("{url} answers"),
+            Probe::Log(text) => format!("it prints \"{text}\""),
+        };
+        format!(", ready when {gate}, within {}", duration(ready.timeout))
+    });
+    let needs: Vec<&str> = service.needs.iter().map(|&index| plan.services[index].name.as_str()).collect();
+    let needs = if needs.is_empty() { String::new() } else { format!(", after {}", needs.join(", ")) };
+    let network = if service.network.is_empty() { String::new() } else { format!(", may reach {}", service.network.join(", ")) };
+    format!("{what}{}{needs}{network}{}", ready.unwrap_or_default(), if service.optional { ", may be missing" } else { "" })
 }
 
 /// A row of a stage's authority.
@@ -133,8 +217,14 @@ fn when(plan: &Plan, stage: &Stage) -> Vec<String> {
     if !first.is_empty() {
         lines.push(first);
     }
-    if let Some(condition) = &stage.when {
+    if !stage.if_changed.is_empty() {
+        lines.push(format!("if {} changed", stage.if_changed.join(", ")));
+    }
+    if let Some(condition) = stage.when.as_ref().filter(|condition| !condition.source().is_empty()) {
         lines.push(format!("if {}", condition.source()));
+    }
+    if let Some(refusal) = stage.when.as_ref().and_then(Condition::refusal) {
+        lines.push(format!("refused: {refusal}"));
     }
     lines
 }
@@ -228,9 +318,14 @@ fn as_json(loaded: &Loaded) -> Value {
                     "capability": name,
                     "lines": lines.iter().map(|l| json!({ "text": l.text, "alarming": l.alarming })).collect::<Vec<_>>(),
                 })).collect::<Vec<_>>(),
-                "expansions": stage.expansions.iter().map(|e| json!({ "place": e.place, "template": e.template, "value": e.value })).collect::<Vec<_>>(),
-                "settings": stage.settings,
-                "env": stage.env.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+                "expansions": stage.expansions.iter().map(|e| json!({ "place": e.place, "template": e.template, "value": e.value.as_ref().map(|v| named(stage, v)) })).collect::<Vec<_>>(),
+                "settings": serde_json::from_str::<Value>(&named(stage, &stage.settings.to_string())).unwrap_or(Value::Null),
+                "env": stage.env.iter().map(|(name, value)| (name.clone(), named(stage, value))).collect::<std::collections::BTreeMap<_, _>>(),
+                "if-changed": stage.if_changed,
+                "secrets": stage.secrets.iter().map(|s| json!({ "name": s.secret.name, "to": s.secret.to, "read": s.read })).collect::<Vec<_>>(),
+                "services": stage.services.iter().map(|&index| &plan.services[index].name).collect::<Vec<_>>(),
+                "caches": stage.caches.iter().map(|c| json!({ "name": c.name, "paths": c.paths, "key": c.key.iter().map(key_part).collect::<Vec<_>>() })).collect::<Vec<_>>(),
+                "concurrency": stage.concurrency.as_ref().map(|c| &c.group),
                 "artifacts": stage.artifacts.iter().map(|a| json!({ "name": a.name, "paths": a.paths })).collect::<Vec<_>>(),
                 "timeout-seconds": stage.timeout.map(|t| t.as_secs_f64()),
                 "limits": {
@@ -250,6 +345,8 @@ fn as_json(loaded: &Loaded) -> Value {
         "timeout-seconds": plan.timeout.map(|t| t.as_secs_f64()),
         "inputs": plan.inputs.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
         "secrets": plan.secrets.iter().map(|s| json!({ "name": s.name, "from": s.from, "to": s.to })).collect::<Vec<_>>(),
+        "services": plan.services.iter().map(|s| json!({ "name": s.name, "text": service_text(plan, s) })).collect::<Vec<_>>(),
+        "nothing-to-do": plan.nothing_to_do,
         "order": plan.order().iter().map(|wave| wave.iter().map(id).collect::<Vec<_>>()).collect::<Vec<_>>(),
         "stages": stages,
     })

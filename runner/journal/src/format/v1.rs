@@ -23,6 +23,10 @@ pub struct Header {
     inputs: Vec<(String, String)>,
     git_branch: Option<String>,
     git_sha: Option<String>,
+    #[serde(default)]
+    facts: String,
+    #[serde(default)]
+    included: Vec<(String, String)>,
     unconfined: bool,
     jobs: usize,
     fail_fast: bool,
@@ -56,6 +60,8 @@ impl From<&model::Header> for Header {
             inputs: header.inputs.clone(),
             git_branch: header.git_branch.clone(),
             git_sha: header.git_sha.clone(),
+            facts: header.facts.clone(),
+            included: header.included.clone(),
             unconfined: header.unconfined,
             jobs: header.jobs,
             fail_fast: header.fail_fast,
@@ -86,6 +92,8 @@ impl TryFrom<Header> for model::Header {
             inputs: header.inputs,
             git_branch: header.git_branch,
             git_sha: header.git_sha,
+            facts: header.facts,
+            included: header.included,
             unconfined: header.unconfined,
             jobs: header.jobs,
             fail_fast: header.fail_fast,

@@ -23,6 +23,8 @@ pub fn header() -> Header {
         inputs: vec![("environment".to_owned(), "staging".to_owned())],
         git_branch: Some("main".to_owned()),
         git_sha: None,
+        facts: String::new(),
+        included: Vec::new(),
         unconfined: false,
         jobs: 4,
         fail_fast: true,

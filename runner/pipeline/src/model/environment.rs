@@ -1,10 +1,11 @@
-//! `[environment.<name>]`: what a stage works on, and who has to agree before it does.
+//! `[environment.<name>]`: what a stage works on, from which branches, with which values and secrets, and who has to agree before it does.
 
 use crate::diagnostic::{Diagnostic, did_you_mean};
 use crate::graph::list;
-use crate::model::{Pipeline, positive_duration, shown};
+use crate::model::{Pipeline, check_name, entries, on, positive_duration, secret, shown};
 use crate::node::{Key, Node, Spanned, TableReader, Value, wrong_type};
-use crate::plan::Approval;
+use crate::plan::{Approval, Secret};
+use crate::scalar::Scalar;
 
 /// People that one stage waits for; more are taken for a mistake.
 const MAX_COUNT: i64 = 20;
@@ -13,6 +14,12 @@ const MAX_COUNT: i64 = 20;
 pub struct Environment {
     pub name: Key,
     pub approval: Option<Approval>,
+    /// Globs of the branches that may use it; none: any.
+    pub branches: Vec<String>,
+    /// `${environment.<name>}`.
+    pub vars: Vec<(String, Scalar)>,
+    /// They win over the pipeline's own of the same name.
+    pub secrets: Vec<(Key, Secret)>,
 }
 
 impl Environment {
@@ -20,14 +27,34 @@ impl Environment {
         let name = shown(&key.name);
         let mut reader = TableReader::new(node, format!("[environment.{name}]"), diagnostics)?;
         let approval = reader.take("approval").and_then(|node| approval(node, &name, reader.diagnostics));
-        for later in ["vars", "branches", "secrets"] {
-            if let Some(span) = reader.refused(later) {
-                let message = format!("this version of runner has no `{later}` of environments yet");
-                reader.diagnostics.push(Diagnostic::error("not-yet", span, message).hint("remove it"));
+        let branches = on::globs(&mut reader, "branches");
+        let mut vars = Vec::new();
+        for (key, node) in entries(&mut reader, "vars") {
+            check_name(key, "variable", reader.diagnostics);
+            match Scalar::of(node) {
+                _ if key.name == "name" => reader.diagnostics.push(
+                    Diagnostic::error("contradiction", key.span.clone(), "`environment.name` is the environment's own name")
+                        .hint("call the variable something else"),
+                ),
+                Some(Scalar::Text(text)) if text.contains("${") => reader.diagnostics.push(
+                    Diagnostic::error("reference-here", node.span.clone(), "references are not replaced in `vars`")
+                        .hint("write the value as it is meant"),
+                ),
+                Some(value) => vars.push((key.name.clone(), value)),
+                None => {
+                    let what = format!("`vars.{}`", shown(&key.name));
+                    reader.diagnostics.push(wrong_type(&node.span, &what, "a string, a number or a boolean", &node.value));
+                }
             }
         }
+        let mut secrets = Vec::new();
+        for (key, node) in entries(&mut reader, "secrets") {
+            check_name(key, "secret", reader.diagnostics);
+            let what = format!("[environment.{name}.secrets.{}]", shown(&key.name));
+            secrets.extend(secret::read(key, node, what, reader.diagnostics));
+        }
         reader.finish();
-        Some(Environment { name: key.clone(), approval })
+        Some(Environment { name: key.clone(), approval, branches, vars, secrets })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use globset::Glob;
 
 use crate::diagnostic::{Diagnostic, Span};
-use crate::model::{Matrix, check_name, entries, is_env_name, positive_duration, shown, tuning, unique};
+use crate::model::{Concurrency, Matrix, check_name, entries, is_env_name, positive_duration, service, shown, tuning, unique};
 use crate::node::{Key, Node, Spanned, TableReader, Value, wrong_type};
 use crate::plan::{Limits, Retries, RunOn};
 
@@ -39,6 +39,11 @@ pub struct Stage {
     /// Where `workspace = "shared"` stands.
     pub shared: Option<Span>,
     pub limits: Limits,
+    /// Globs; empty: whatever changed.
+    pub if_changed: Vec<String>,
+    pub services: Vec<Spanned<String>>,
+    pub caches: Vec<Spanned<String>>,
+    pub concurrency: Option<Concurrency>,
 }
 
 #[derive(Debug, Clone)]
@@ -84,10 +89,14 @@ impl Stage {
             consumes: Vec::new(),
             shared: None,
             limits: Limits::default(),
+            if_changed: Vec::new(),
+            services: Vec::new(),
+            caches: Vec::new(),
+            concurrency: None,
         }
     }
 
-    pub(super) fn read(key: &Key, node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Stage {
+    pub(crate) fn read(key: &Key, node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Stage {
         let mut stage = Stage::empty(key);
         let name = shown(&key.name);
         let Some(mut reader) = TableReader::new(node, format!("[stage.{name}]"), diagnostics) else { return stage };
@@ -135,6 +144,12 @@ impl Stage {
         if let Some(node) = reader.take("limits") {
             stage.limits = tuning::limits(node, &name, reader.diagnostics);
         }
+        stage.if_changed = if_changed(&mut reader);
+        stage.services = service::names(&mut reader, "services");
+        stage.caches = service::names(&mut reader, "caches");
+        stage.concurrency = reader.take("concurrency").and_then(|node| Concurrency::read(node, reader.diagnostics));
+        // gone where a template was found: it is in the table
+        reader.take("extends");
         reader.finish();
         stage
     }
@@ -166,7 +181,28 @@ fn check_environment(name: &Spanned<String>, diagnostics: &mut Vec<Diagnostic>) 
     fixed
 }
 
-fn env(reader: &mut TableReader<'_>) -> Vec<(Key, Node)> {
+/// Globs of the repository's files, as `changed([...])` takes them.
+fn if_changed(reader: &mut TableReader<'_>) -> Vec<String> {
+    let mut globs = Vec::new();
+    for glob in reader.strings("if-changed").unwrap_or_default() {
+        let problem = if glob.value.is_empty() || glob.value.starts_with(['/', '~']) || glob.value.contains("${") {
+            Some("write a glob relative to the pipeline file, such as \"frontend/**\"".to_owned())
+        } else {
+            Glob::new(&glob.value).err().map(|error| format!("this is no glob: {}", error.kind()))
+        };
+        match problem {
+            Some(problem) => {
+                let message = format!("`{}` names no files", shown(&glob.value));
+                reader.diagnostics.push(Diagnostic::error("bad-path", glob.span, message).hint(problem));
+            }
+            None => globs.push(glob.value),
+        }
+    }
+    globs
+}
+
+/// Variables: names checked, values scalars.
+pub(super) fn env(reader: &mut TableReader<'_>) -> Vec<(Key, Node)> {
     let mut found = Vec::new();
     for (key, node) in entries(reader, "env") {
         if !is_env_name(&key.name) {

@@ -7,15 +7,16 @@ use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValu
 
 use crate::diagnostic::{Diagnostic, Span, did_you_mean};
 use crate::graph::{Graph, list};
+use crate::interpolate::GIT;
 use crate::literal;
 use crate::model::shown;
 use crate::node::Spanned;
-use crate::values::{Shared, Used};
+use crate::values::{Own, Shared, Used};
 use crate::when::{CEL, Checked, MAX_BYTES};
 
-const VARIABLES: [&str; 6] = ["input", "matrix", "git", "run", "pipeline", "stage"];
-const FUNCTIONS: [&str; 13] =
-    ["size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bytes", "bool", "dyn", "type"];
+const VARIABLES: [&str; 9] = ["input", "matrix", "environment", "git", "run", "pipeline", "event", "trust", "stage"];
+const FUNCTIONS: [&str; 14] =
+    ["changed", "size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bytes", "bool", "dyn", "type"];
 /// Macros are gone once a condition is parsed; they are here for "did you mean".
 const MACROS: [&str; 6] = ["has", "all", "exists", "exists_one", "map", "filter"];
 const TYPES: [&str; 10] = ["bool", "bytes", "double", "int", "list", "map", "null_type", "string", "type", "uint"];
@@ -27,6 +28,7 @@ pub(crate) struct Names<'a> {
     pub shared: &'a Shared,
     pub graph: &'a Graph<'a>,
     pub stage: usize,
+    pub own: &'a Own,
     pub text: &'a str,
     /// Stages whose outputs can be told from those of their other instances.
     pub has_own_instance: &'a dyn Fn(usize) -> bool,
@@ -212,7 +214,12 @@ impl Walk<'_, '_> {
                 let matrix = &self.names.graph.stages[self.names.stage].matrix;
                 self.known(id, "matrix", key, matrix.keys.iter().map(|key| key.name.as_str()).collect());
             }
-            ("git", Some(name)) => self.known(id, "git", name, vec!["branch", "sha", "short"]),
+            ("git", Some(name)) => self.known(id, "git", name, GIT.to_vec()),
+            ("environment", Some(name)) => {
+                let vars = self.names.own.environment.iter().flatten().map(|(key, _)| key.as_str()).collect();
+                self.known(id, "environment", name, vars);
+            }
+            ("event" | "trust", None) => {}
             ("run", Some(name)) => self.known(id, "run", name, vec!["id"]),
             ("pipeline", Some(name)) => self.known(id, "pipeline", name, vec!["name"]),
             ("stage", Some(name)) => self.stage(id, name, &names[2..], tested),
@@ -221,7 +228,7 @@ impl Walk<'_, '_> {
                 let hint = "write `stage.build.outcome`, or `stage[\"build-image\"].outcome`";
                 self.diagnostics.push(Diagnostic::error("when-name", span, "a stage is called by its name, as a literal").hint(hint));
             }
-            ("input" | "matrix" | "git" | "run" | "pipeline", None) => {}
+            ("input" | "matrix" | "environment" | "git" | "run" | "pipeline", None) => {}
             (name, _) if TYPES.contains(&name) => {}
             (name, _) => {
                 let span = self.span(id, name);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use pipeline::diagnostic::render;
 use pipeline::plan::{Bound, Plan};
+use pipeline::source::Sources;
 
 use crate::fakes::{FakeGrant, codes, good, stage};
 use crate::rules::Nothing;
@@ -15,7 +16,7 @@ fn file(last: &str) -> String {
 
 fn bind(plan: &Plan, outputs: &[(&str, &str)]) -> Result<Bound, String> {
     let done = Done(HashMap::from([(0, passed(outputs))]));
-    plan.stages[1].bind(&done).map_err(|diagnostics| render(&diagnostics, "pipeline.toml", &plan.text, false))
+    plan.stages[1].bind(&done).map_err(|diagnostics| render(&diagnostics, &Sources::new("pipeline.toml", plan.sources.text()), false))
 }
 
 fn codes_of(plan: &Plan, outputs: &[(&str, &str)]) -> Vec<&'static str> {

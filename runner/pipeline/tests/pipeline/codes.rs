@@ -8,6 +8,7 @@ use pipeline::diagnostic::{Severity, render};
 use pipeline::manifest::Manifest;
 use pipeline::plan::Limits;
 use pipeline::reference::CODES;
+use pipeline::source::Sources;
 use pipeline::{model, raw};
 
 use crate::fakes::{World, codes, plan, shown, stage};
@@ -234,8 +235,8 @@ fn nothing_is_wider_than_80_columns_but_words_that_can_not_be_broken() {
 #[test]
 fn colour_only_when_asked_for() {
     let diagnostics = plan(TEN).unwrap_err();
-    assert!(!render(&diagnostics, "p.toml", TEN, false).contains('\u{1b}'));
-    assert!(render(&diagnostics, "p.toml", TEN, true).contains("\u{1b}["));
+    assert!(!render(&diagnostics, &Sources::new("p.toml", TEN), false).contains('\u{1b}'));
+    assert!(render(&diagnostics, &Sources::new("p.toml", TEN), true).contains("\u{1b}["));
 }
 
 #[test]
@@ -258,7 +259,7 @@ fn inputs_from_the_command_line() {
     let diagnostics = world(&[("environment", "producton"), ("dryrun", "yes"), ("dry-run", "yes"), ("count", "many"), ("count", "2")])
         .plan(text)
         .unwrap_err();
-    insta::assert_snapshot!("inputs", render(&diagnostics, "pipeline.toml", text, false), text);
+    insta::assert_snapshot!("inputs", render(&diagnostics, &Sources::new("pipeline.toml", text), false), text);
     let (plan, _) = world(&[("environment", "production"), ("count", "2.5")]).plan(text).unwrap();
     let inputs: Vec<(&str, &str)> = plan.inputs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(inputs, [("environment", "production"), ("dry-run", "false"), ("count", "2.5")]);
@@ -267,7 +268,7 @@ fn inputs_from_the_command_line() {
 #[test]
 fn manifests_are_checked_too() {
     let text = "manifest = 1\nname = \"\"\nsumary = \"x\"\n[request.files]\nrequired = \"yes\"\n[settings]\nschema = '{ \"type\": 3 }'\n";
-    insta::assert_snapshot!("manifest", render(&Manifest::parse(text).unwrap_err(), "plugin.toml", text, false), text);
+    insta::assert_snapshot!("manifest", render(&Manifest::parse(text).unwrap_err(), &Sources::new("plugin.toml", text), false), text);
     let newer = Manifest::parse("manifest = 2\nfuture = true\n").unwrap_err();
     assert_eq!(newer.iter().map(|d| d.code).collect::<Vec<_>>(), ["newer-format"]);
     let remote = "manifest = 1\nname = \"a\"\nversion = \"1\"\nsummary = \"x\"\n[settings]\nschema = '{ \"$ref\": \"http://localhost:1/schema\" }'\n";

@@ -4,12 +4,15 @@ use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pipeline::build::{Facts, PlanRequest};
+use pipeline::build::PlanRequest;
+use pipeline::compose::Files as Includes;
 use pipeline::diagnostic::{Diagnostic, Severity, render};
+use pipeline::facts::Facts;
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, MountRule};
 use pipeline::manifest::{Manifest, PluginError, PluginInfo, Plugins, Provenance};
 use pipeline::node::{Node, TableReader, Value};
 use pipeline::plan::Plan;
+use pipeline::source::Sources;
 
 /// A grant that remembers its text.
 #[derive(Debug)]
@@ -258,6 +261,15 @@ pub struct World {
     pub inputs: Vec<(String, String)>,
     pub inputs_may_miss: bool,
     pub facts: Facts,
+    /// Files that can be included: path and text.
+    pub files: Vec<(&'static str, &'static str)>,
+}
+
+impl Includes for World {
+    fn read(&self, path: &str) -> Result<String, String> {
+        let found = self.files.iter().find(|(known, _)| *known == path);
+        found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| "there is no such file".to_owned())
+    }
 }
 
 impl Default for World {
@@ -266,7 +278,8 @@ impl Default for World {
         World {
             inputs: Vec::new(),
             inputs_may_miss: false,
-            facts: Facts { run: "r1".into(), git_branch: Some("feature/x".into()), git_sha: Some(sha.into()) },
+            facts: Facts { run: "r1".into(), git_branch: Some("feature/x".into()), git_sha: Some(sha.into()), ..Facts::default() },
+            files: Vec::new(),
         }
     }
 }
@@ -277,6 +290,7 @@ impl World {
             file: Path::new("pipeline.toml"),
             root: Path::new("."),
             text,
+            files: self,
             inputs: &self.inputs,
             inputs_may_miss: self.inputs_may_miss,
             facts: &self.facts,
@@ -284,6 +298,7 @@ impl World {
             plugins: &FakePlugins,
             host_env: |_| None,
         })
+        .map_err(|refused| refused.diagnostics)
     }
 }
 
@@ -296,7 +311,7 @@ pub fn plan(text: &str) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
 pub fn good(text: &str) -> Plan {
     match plan(text) {
         Ok((plan, _)) => plan,
-        Err(diagnostics) => panic!("{}", render(&diagnostics, "pipeline.toml", text, false)),
+        Err(diagnostics) => panic!("{}", render(&diagnostics, &Sources::new("pipeline.toml", text), false)),
     }
 }
 
@@ -306,7 +321,7 @@ pub fn shown(text: &str) -> String {
         Ok((_, warnings)) => warnings,
         Err(diagnostics) => diagnostics,
     };
-    render(&diagnostics, "pipeline.toml", text, false)
+    render(&diagnostics, &Sources::new("pipeline.toml", text), false)
 }
 
 /// The codes of the errors, in the order of their places.

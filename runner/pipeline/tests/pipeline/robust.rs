@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use pipeline::diagnostic::render;
 use pipeline::node::Value;
 use pipeline::raw;
+use pipeline::source::Sources;
 use proptest::prelude::*;
 
 use crate::fakes::{codes, good, plan, shown, stage};
@@ -104,7 +105,7 @@ fn nesting_has_an_end() {
         let started = busy();
         let found = plan(&text).unwrap_err();
         assert!(!found.is_empty());
-        drop(render(&found, "pipeline.toml", &text, false));
+        drop(render(&found, &Sources::new("pipeline.toml", &text), false));
         let took = busy() - started;
         assert!(took < Duration::from_secs(2), "{} took {took:?}", &text[..20]);
     }
@@ -198,7 +199,7 @@ fn a_large_file_of_mistakes_is_shown_at_once() {
     let diagnostics = plan(&text).unwrap_err();
     assert!(diagnostics.len() > 10_000);
     let started = busy();
-    let shown = render(&diagnostics, "pipeline.toml", &text, false);
+    let shown = render(&diagnostics, &Sources::new("pipeline.toml", &text), false);
     assert!(shown.matches("unknown-key").count() > 10_000);
     let took = busy() - started;
     assert!(took < Duration::from_secs(5), "{took:?}");
@@ -238,14 +239,14 @@ proptest! {
     #[test]
     fn no_text_panics(text in "\\PC{0,200}") {
         if let Err(diagnostics) = plan(&text) {
-            render(&diagnostics, "pipeline.toml", &text, false);
+            render(&diagnostics, &Sources::new("pipeline.toml", &text), false);
         }
     }
 
     #[test]
     fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(text) = raw::decode(bytes) && let Err(diagnostics) = plan(&text) {
-            render(&diagnostics, "pipeline.toml", &text, true);
+            render(&diagnostics, &Sources::new("pipeline.toml", &text), true);
         }
     }
 
@@ -255,7 +256,7 @@ proptest! {
         let text = format!("format = 1\nname = 'p'\n{}", words.concat());
         match plan(&text) {
             Ok((plan, _)) => drop(plan.order()),
-            Err(diagnostics) => drop(render(&diagnostics, "pipeline.toml", &text, false)),
+            Err(diagnostics) => drop(render(&diagnostics, &Sources::new("pipeline.toml", &text), false)),
         }
     }
 
@@ -263,7 +264,7 @@ proptest! {
     fn no_reference_panics(inner in "[ -~äö€\n]{0,40}", quote in "['\"]") {
         let text = stage(&format!("with.tags = [{quote}{quote}{quote}a${{{inner}{quote}{quote}{quote}]"));
         if let Err(diagnostics) = plan(&text) {
-            render(&diagnostics, "pipeline.toml", &text, false);
+            render(&diagnostics, &Sources::new("pipeline.toml", &text), false);
         }
     }
 
@@ -271,7 +272,7 @@ proptest! {
     fn no_condition_panics(condition in "[a-z0-9.()\\[\\]{}!&|=<>+*/%?:,\" äß-]{0,60}") {
         let text = stage(&format!("when = '{condition}'"));
         if let Err(diagnostics) = plan(&text) {
-            render(&diagnostics, "pipeline.toml", &text, false);
+            render(&diagnostics, &Sources::new("pipeline.toml", &text), false);
         }
     }
 }

@@ -1,0 +1,109 @@
+//! What stands around a stage: the secrets that it may use, its services, its caches, the group that it takes turns in.
+
+use std::time::Duration;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Secret {
+    pub name: String,
+    /// `env:NAME`, `file:/path`, `cmd:…` or `oidc:…` as written.
+    pub from: String,
+    /// The only places it may be put.
+    pub to: Vec<String>,
+    /// For `oidc:`: whom the token is for.
+    pub audience: Option<String>,
+    /// For `oidc:`: what the exchanged token may do.
+    pub scope: Option<String>,
+}
+
+/// A secret that a stage may use. What the stage sees of it is the placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretUse {
+    /// `[secret.<name>]`, or the one of that name in the stage's environment.
+    pub secret: Secret,
+    /// Unlike any other text, the same whenever the attempt is run again.
+    pub placeholder: String,
+    /// The stage may have the bytes themselves.
+    pub read: bool,
+}
+
+/// `[service.<name>]`: started by the host for each attempt of a stage that names it, gone after it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    pub name: String,
+    pub source: ServiceSource,
+    pub env: Vec<(String, String)>,
+    /// Toolchains that its command runs with, as in a `commands` grant.
+    pub toolchains: Vec<String>,
+    /// Hosts that it may reach, as in a `commands` grant.
+    pub network: Vec<String>,
+    /// When it counts as started; none: at once.
+    pub ready: Option<Ready>,
+    /// Services that have to be ready before it starts, as indexes into `Plan::services`.
+    pub needs: Vec<usize>,
+    /// A stage goes on without it, with a warning.
+    pub optional: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServiceSource {
+    /// A confined process: the program and its arguments.
+    Command(Vec<String>),
+    /// A container's image.
+    Image(String),
+}
+
+/// A health gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    pub probe: Probe,
+    /// From the service's start; then it counts as failed.
+    pub timeout: Duration,
+    /// Between two tries.
+    pub interval: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// A program that runs where the service runs and exits with 0.
+    Command(Vec<String>),
+    /// The service's port takes connections.
+    Tcp(u16),
+    /// `GET` of a URL with the service's name as its host answers with 200 to 399.
+    Http(String),
+    /// A line of its output holds this text.
+    Log(String),
+}
+
+/// `[cache.<name>]`, with the key's references filled in for one stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheUse {
+    pub name: String,
+    /// Below the home folder of the stage's programs (`~/.npm`) or the workspace (`.venv`), normalised.
+    pub paths: Vec<String>,
+    /// The most general part first: where the whole key is not found, the longest beginning of it that is, is restored.
+    pub key: Vec<KeyPart>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyPart {
+    Text(String),
+    /// The content of the files of the workspace that fit these globs.
+    Files(Vec<String>),
+}
+
+/// Runs on this machine take turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concurrency {
+    pub group: String,
+    pub on_busy: OnBusy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBusy {
+    /// Wait until the other is done.
+    Queue,
+    /// Have the other stopped, and wait until it is.
+    CancelOlder,
+    /// Give up at once.
+    Fail,
+}

@@ -107,7 +107,7 @@ const DECIDING: &[&str] = &["PATH", "HOME", "TMPDIR", "IFS", "ENV", "BASH_ENV", 
 
 /// Whether a secret may be in the environment of a program.
 fn admits(one: &SecretUse, program: &str) -> bool {
-    one.to.iter().any(|to| match Destination::parse(to) {
+    one.secret.to.iter().any(|to| match Destination::parse(to) {
         Ok(Destination::Environment(None)) => true,
         Ok(Destination::Environment(Some(only))) => normal_program(&only).as_deref() == Some(program),
         _ => false,
@@ -163,7 +163,7 @@ impl Rules<'_> {
     /// A secret can stand in a variable alone: everybody on the machine can see arguments, and a file that is fed outlives its program.
     fn misplaced(&self, start: &Start, program: &str) -> Option<Denial> {
         let misplaced = |one: &SecretUse, place: &str| {
-            let reason = format!("the secret `{}` stands in {place}; a program can have it in a variable of `env`", one.name);
+            let reason = format!("the secret `{}` stands in {place}; a program can have it in a variable of `env`", one.secret.name);
             Some(Denial::new("secret-place", reason))
         };
         for word in start.arguments.iter().chain([&start.program]).chain(&start.directory).chain(&start.name) {
@@ -179,9 +179,9 @@ impl Rules<'_> {
                 return misplaced(one, "the name of a variable");
             }
             if let Some(one) = self.held.within(value.as_bytes()).find(|one| !admits(one, program)) {
-                let places = one.to.iter().map(String::as_str).chain([&*format!("env:{program}")]).map(toml_string).collect::<Vec<_>>().join(", ");
-                let reason = format!("the secret `{}` may not be put into the environment of `{program}`", one.name);
-                let remedy = Some(format!("[secret.{}]\nto = [{places}]", one.name));
+                let places = one.secret.to.iter().map(String::as_str).chain([&*format!("env:{program}")]).map(toml_string).collect::<Vec<_>>().join(", ");
+                let reason = format!("the secret `{}` may not be put into the environment of `{program}`", one.secret.name);
+                let remedy = Some(format!("[secret.{}]\nto = [{places}]", one.secret.name));
                 return Some(Denial { remedy, ..Denial::new("secret-place", reason) });
             }
         }
@@ -210,6 +210,8 @@ impl Rules<'_> {
 
 #[cfg(test)]
 mod tests {
+    use pipeline::plan::Secret;
+
     use super::*;
 
     fn grant(programs: &[&str]) -> CommandsGrant {
@@ -312,7 +314,8 @@ mod tests {
         let placeholder = "__secret-token-0123456789abcdef0123456789abcdef__";
         let held = |to: &[&str]| {
             let to = to.iter().map(|to| (*to).to_owned()).collect();
-            Held::placeholders(vec![SecretUse { name: "token".into(), placeholder: placeholder.into(), to, read: false }])
+            let secret = Secret { name: "token".into(), from: "env:TOKEN".into(), to, audience: None, scope: None, token: None };
+            Held::placeholders(vec![SecretUse { secret, placeholder: placeholder.into(), read: false }])
         };
         let grant = grant(&["cargo", "./scripts/check.sh"]);
         let plain = |program: &str| Start { env: Vec::new(), ..start(program, &[], None) };

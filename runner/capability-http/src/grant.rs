@@ -228,7 +228,7 @@ impl GrantSchema for HttpSchema {
             }
         };
         for one in &context.secrets {
-            one.to.iter().for_each(|to| check_place(node, one, to, diagnostics));
+            one.secret.to.iter().for_each(|to| check_place(node, one, to, diagnostics));
         }
         let mut grant = HttpGrant { rules: Vec::with_capacity(decoded.len()), hidden: Vec::new() };
         for rule in decoded {
@@ -251,7 +251,7 @@ fn check_place(node: &Node, one: &SecretUse, to: &str, diagnostics: &mut Vec<Dia
     if let Ok(Destination::Url(url)) = Destination::parse(to)
         && let Err(error) = UrlPattern::parse(&url)
     {
-        let message = format!("the secret `{}` can't be put to `{url}`: {}", one.name, error.message);
+        let message = format!("the secret `{}` can't be put to `{url}`: {}", one.secret.name, error.message);
         diagnostics.push(Diagnostic::error("bad-secret", node.span.clone(), message).hint(error.hint));
     }
 }
@@ -286,27 +286,27 @@ fn decode_rule(node: &Node, what: String, context: &GrantContext, diagnostics: &
         }
     };
     if let (Some(one), Some(query)) = (hidden, reader.take("query").filter(|_| query.is_some())) {
-        let message = format!("the query is a part of the secret `{}`", one.name);
+        let message = format!("the query is a part of the secret `{}`", one.secret.name);
         reader.diagnostics.push(Diagnostic::error("bad-query", query.span.clone(), message).hint("remove `query`"));
     }
     let query = query.map(|names| decode_query(names, reader.diagnostics));
     reader.finish();
     if let Some(one) = hidden {
-        let to: Vec<UrlPattern> = one.to.iter().filter_map(|to| secrets::pattern(to)).collect();
+        let to: Vec<UrlPattern> = one.secret.to.iter().filter_map(|to| secrets::pattern(to)).collect();
         if to.is_empty() {
-            let message = format!("the secret `{}` may go to no URL", one.name);
-            let hint = format!("say where its URL may lead:\n\n[secret.{}]\nto = [\"https://hooks.example/services/**\"]", one.name);
+            let message = format!("the secret `{}` may go to no URL", one.secret.name);
+            let hint = format!("say where its URL may lead:\n\n[secret.{}]\nto = [\"https://hooks.example/services/**\"]", one.secret.name);
             diagnostics.push(Diagnostic::error("bad-secret", node.span.clone(), message).hint(hint));
             return None;
         }
-        return Some(Decoded::Hidden(SecretRule { name: one.name.clone(), to, methods: methods?, private }));
+        return Some(Decoded::Hidden(SecretRule { name: one.secret.name.clone(), to, methods: methods?, private }));
     }
     Some(Decoded::Rule(Rule { url: url?, methods: methods?, private, query }))
 }
 
 fn decode_url(url: &Spanned<String>, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<UrlPattern> {
     if let Some(one) = context.secrets.iter().find(|one| url.value.contains(&one.placeholder)) {
-        let message = format!("a part of the URL is the secret `{}`", one.name);
+        let message = format!("a part of the URL is the secret `{}`", one.secret.name);
         diagnostics.push(Diagnostic::error("bad-url", url.span.clone(), message).hint("write `*` for that segment; the stage puts the secret there, and the secret's `to` allows it"));
         return None;
     }

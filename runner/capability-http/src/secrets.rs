@@ -30,7 +30,7 @@ pub fn target(request: &Request, held: &Held) -> Result<Target, Denial> {
         Aim::At(target) => Ok(target.clone()),
         Aim::Nowhere { why, .. } => Err(Denial::new("bad-url", why.to_string())),
         Aim::Secret { name, placeholder } => {
-            let Some(value) = held.named(placeholder.as_bytes()).and_then(|one| held.value(&one.name)) else {
+            let Some(value) = held.named(placeholder.as_bytes()).and_then(|one| held.value(&one.secret.name)) else {
                 return Err(Denial::new("bad-url", format!("`{name}` is no secret of this stage")));
             };
             // what is wrong with it may be a part of it
@@ -48,7 +48,7 @@ pub fn check(request: &Request, target: &Target, held: &Held) -> Result<(), Deni
     let misplaced = |one: &SecretUse, place: &str| {
         let reason = format!(
             "the secret `{}` stands in {place}; it can stand in a header, in the path or query, in a string of a JSON body or in a form",
-            one.name
+            one.secret.name
         );
         Err(Denial::new("secret-place", reason))
     };
@@ -85,11 +85,11 @@ pub fn check(request: &Request, target: &Target, held: &Held) -> Result<(), Deni
 }
 
 fn allowed(one: &SecretUse, target: &Target, request: &Request) -> Result<(), Denial> {
-    let patterns = || one.to.iter().filter_map(|to| pattern(to));
+    let patterns = || one.secret.to.iter().filter_map(|to| pattern(to));
     if patterns().any(|pattern| pattern.matches(target)) {
         return Ok(());
     }
-    let name = &one.name;
+    let name = &one.secret.name;
     if matches!(request.aim, Aim::Secret { .. }) {
         // where it leads is a part of the secret
         let reason = format!("the URL that the secret `{name}` holds is outside of its `to`");
@@ -105,7 +105,7 @@ fn allowed(one: &SecretUse, target: &Target, request: &Request) -> Result<(), De
     let exact = UrlPattern::exact(&shown).to_string();
     // a segment with more than the placeholder has no pattern of its own
     let exact = if exact.contains("%2A") { exact.split("%2A").next().unwrap_or_default().rsplit_once('/').map_or_else(String::new, |(folder, _)| format!("{folder}/**")) } else { exact };
-    let places = one.to.iter().map(String::as_str).chain([exact.as_str()]).map(toml_string).collect::<Vec<_>>();
+    let places = one.secret.to.iter().map(String::as_str).chain([exact.as_str()]).map(toml_string).collect::<Vec<_>>();
     Err(Denial { remedy: Some(format!("[secret.{name}]\nto = [{}]", places.join(", "))), ..denial })
 }
 

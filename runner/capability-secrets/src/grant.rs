@@ -26,6 +26,11 @@ impl Grant for SecretsGrant {
         read.chain(used).collect()
     }
 
+    fn secrets(&self) -> Vec<(String, bool)> {
+        let named = |names: &[String], read| names.iter().map(|name| (name.clone(), read)).collect::<Vec<_>>();
+        [named(&self.used, false), named(&self.read, true)].concat()
+    }
+
     fn unused(&self, used: &mut dyn Iterator<Item = Used<'_>>) -> Vec<String> {
         let mut idle: Vec<&String> = self.read.iter().collect();
         for used in used.filter(|used| used.effect == "secrets.read") {
@@ -65,7 +70,7 @@ impl GrantSchema for Schema {
         let mut reader = TableReader::new(node, what, diagnostics)?;
         let lists = ["use", "read"].map(|key| reader.strings(key).unwrap_or_default());
         for name in lists.iter().flatten() {
-            let known = || context.secrets.iter().map(|one| one.name.as_str());
+            let known = || context.secrets.iter().map(|one| one.secret.name.as_str());
             if !known().any(|one| one == name.value) {
                 let hint = match did_you_mean(&name.value, known()) {
                     Some(near) => format!("did you mean \"{near}\"?"),
@@ -88,14 +93,15 @@ impl GrantSchema for Schema {
 mod tests {
     use capability::testing;
     use pipeline::node::Value;
-    use pipeline::plan::SecretUse;
+    use pipeline::plan::{Secret, SecretUse};
 
     use super::*;
 
     fn decode(text: &str) -> Result<SecretsGrant, Vec<String>> {
         let root = pipeline::raw::tree(text).map_err(|_| Vec::new())?;
         let Value::Table(table) = &root.value else { unreachable!("a document is a table") };
-        let one = |name: &str| SecretUse { name: name.into(), placeholder: String::new(), to: Vec::new(), read: false };
+        let secret = |name: &str| Secret { name: name.into(), from: String::new(), to: Vec::new(), audience: None, scope: None, token: None };
+        let one = |name: &str| SecretUse { secret: secret(name), placeholder: String::new(), read: false };
         let context = GrantContext { secrets: vec![one("token"), one("key")], ..testing::context() };
         let mut diagnostics = Vec::new();
         let grant = Schema.decode(table.get("secrets").unwrap(), &context, &mut diagnostics);

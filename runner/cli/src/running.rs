@@ -52,7 +52,7 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
     let Running { loaded, state, folder, journal, options, past, in_doubt } = running;
     let Loaded { plan, registry, plugins, .. } = loaded;
     let plan = Arc::new(plan);
-    let secrets = Secrets::new(&plan.secrets, &machine(&plan.root));
+    let secrets = Secrets::new(machine(&plan.root));
     // the one door for events: what is secret does not pass it
     let reports: Arc<dyn EventSink> = Arc::new(MaskedSink::new(secrets.mask().clone(), sinks(junit, global)));
     // first what must not be lost, then what is shown

@@ -48,6 +48,9 @@ impl Destination {
         if text.trim().is_empty() {
             return mistake("an empty place can't take a secret", SHAPES);
         }
+        if text.contains("${") {
+            return mistake("a place is written as it is, without references", SHAPES);
+        }
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return mistake("a place holds no white space", SHAPES);
         }
@@ -124,9 +127,12 @@ pub fn check_source(from: &str) -> Result<(), Mistake> {
     if good { Ok(()) } else { mistake(MESSAGE, hint) }
 }
 
-/// Of a token that is itself to be exchanged.
-pub(crate) fn nested() -> Mistake {
-    Mistake { message: "a token is not exchanged twice".into(), hint: "say where the CI puts it: \"env:NAME\", \"file:/path\" or \"cmd:program\"".into() }
+/// Looks at where the CI's own token comes from: it is not itself exchanged.
+pub(crate) fn check_token(from: &str) -> Result<(), Mistake> {
+    if from.starts_with("oidc:") {
+        return mistake("a token is not exchanged twice", "say where the CI puts it: \"env:NAME\", \"file:/path\" or \"cmd:program\"");
+    }
+    check_source(from)
 }
 
 #[cfg(test)]

@@ -13,14 +13,15 @@ use crate::mask::Mask;
 use crate::provider::{Machine, Provider, Why, provider};
 use crate::value::{Form, Misfit, Value};
 
-/// All secrets that a pipeline declares.
+/// The secrets of a run.
 pub struct Secrets {
-    sources: BTreeMap<String, Source>,
+    machine: Machine,
+    /// Each as it is declared: environments may have one of the same name from elsewhere.
+    sources: Mutex<Vec<(Secret, Arc<Source>)>>,
     mask: Arc<Mask>,
 }
 
 struct Source {
-    from: String,
     provider: Box<dyn Provider>,
     value: OnceCell<Arc<Value>>,
     notes: Mutex<Vec<String>>,
@@ -37,15 +38,8 @@ pub struct FetchError {
 }
 
 impl Secrets {
-    pub fn new(declared: &[Secret], machine: &Machine) -> Secrets {
-        let mask = Arc::new(Mask::default());
-        let source = |secret: &Secret| Source {
-            from: secret.from.clone(),
-            provider: provider(secret, machine, &mask),
-            value: OnceCell::new(),
-            notes: Mutex::default(),
-        };
-        Secrets { sources: declared.iter().map(|secret| (secret.name.clone(), source(secret))).collect(), mask }
+    pub fn new(machine: Machine) -> Secrets {
+        Secrets { machine, sources: Mutex::default(), mask: Arc::default() }
     }
 
     /// What hides them: one for the run.
@@ -59,14 +53,25 @@ impl Secrets {
     /// If one of them can't be fetched, with where from, why, and what to do.
     pub async fn hold(&self, uses: &[SecretUse]) -> Result<Held, FetchError> {
         let mut held = Held { uses: uses.to_vec(), values: BTreeMap::new(), mask: self.mask.clone(), notes: Vec::new() };
-        for one in uses {
-            let Some(source) = self.sources.get(&one.name) else { continue };
-            let fetched = source.value.get_or_try_init(|| self.fetch(source)).await;
-            let value = fetched.map_err(|why| FetchError { name: one.name.clone(), from: source.from.clone(), why })?;
-            held.values.insert(one.name.clone(), value.clone());
+        for SecretUse { secret, .. } in uses {
+            let source = self.source(secret);
+            let fetched = source.value.get_or_try_init(|| self.fetch(&source)).await;
+            let value = fetched.map_err(|why| FetchError { name: secret.name.clone(), from: secret.from.clone(), why })?;
+            held.values.insert(secret.name.clone(), value.clone());
             held.notes.append(&mut source.notes.lock().unwrap_or_else(PoisonError::into_inner));
         }
         Ok(held)
+    }
+
+    fn source(&self, secret: &Secret) -> Arc<Source> {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, source)) = sources.iter().find(|(known, _)| known == secret) {
+            return source.clone();
+        }
+        let provider = provider(secret, &self.machine, &self.mask);
+        let source = Arc::new(Source { provider, value: OnceCell::new(), notes: Mutex::default() });
+        sources.push((secret.clone(), source.clone()));
+        source
     }
 
     async fn fetch(&self, source: &Source) -> Result<Arc<Value>, Why> {
@@ -152,8 +157,8 @@ impl Held {
         let mut rest = text;
         while let Some((at, one)) = self.first(rest) {
             filled.extend_from_slice(&rest[..at]);
-            let value = self.value(&one.name).ok_or_else(|| Misfit::NotThere(one.name.clone()))?;
-            form.write(&one.name, value.expose(), &mut filled)?;
+            let value = self.value(&one.secret.name).ok_or_else(|| Misfit::NotThere(one.secret.name.clone()))?;
+            form.write(&one.secret.name, value.expose(), &mut filled)?;
             rest = &rest[at + one.placeholder.len()..];
         }
         filled.extend_from_slice(rest);
@@ -231,7 +236,7 @@ mod tests {
         assert_eq!(fill("nothing", Form::Raw), "nothing");
         assert!(held.stands_in(format!("x{placeholder}y").as_bytes()));
         assert!(!held.stands_in(placeholder[1..].as_bytes()));
-        assert_eq!(held.named(placeholder.as_bytes()).unwrap().name, "token");
+        assert_eq!(held.named(placeholder.as_bytes()).unwrap().secret.name, "token");
         let bytes = Held::with(vec![used("token", &[])], [("token".to_owned(), Value::new(vec![0xff; 9]).unwrap())]);
         assert!(matches!(bytes.fill(placeholder.as_bytes(), Form::Json), Err(Misfit::NotText(_))));
         assert!(matches!(Held::placeholders(vec![used("token", &[])]).fill(placeholder.as_bytes(), Form::Raw), Err(Misfit::NotThere(_))));
@@ -259,17 +264,21 @@ mod tests {
     async fn a_secret_is_fetched_once_and_from_then_on_hidden() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("token"), "first value\n").unwrap();
-        let secrets = Secrets::new(&[secret("token", "file:token", &[]), secret("other", "env:MISSING", &[])], &machine(folder.path()));
+        let secrets = Secrets::new(machine(folder.path()));
+        let from = |name: &str, from: &str| SecretUse { secret: secret(name, from, &[]), ..used(name, &[]) };
         assert!(secrets.mask().is_empty());
-        let held = secrets.hold(&[used("token", &[])]).await.unwrap();
+        let held = secrets.hold(&[from("token", "file:token")]).await.unwrap();
         assert_eq!(held.value("token").unwrap().expose(), b"first value");
         assert_eq!(held.notes().len(), 1);
         assert!(secrets.mask().hides(b"the first value it is"));
         std::fs::write(folder.path().join("token"), "second value\n").unwrap();
-        let again = secrets.hold(&[used("token", &[])]).await.unwrap();
+        let again = secrets.hold(&[from("token", "file:token")]).await.unwrap();
         assert_eq!(again.value("token").unwrap().expose(), b"first value");
         assert!(again.notes().is_empty());
-        let error = secrets.hold(&[used("other", &[])]).await.err().unwrap().to_string();
+        // one of the same name from elsewhere is another one
+        let other = secrets.hold(&[from("token", "env:TOKEN")]).await.unwrap();
+        assert_eq!(other.value("token").unwrap().expose(), b"value-of-TOKEN");
+        let error = secrets.hold(&[from("other", "env:MISSING")]).await.err().unwrap().to_string();
         assert_eq!(
             error,
             "the secret `other` can't be fetched from env:MISSING: the variable `MISSING` is not set; set it where the runner is started"
@@ -281,8 +290,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let fetch = async |bytes: Vec<u8>| {
             std::fs::write(folder.path().join("token"), bytes).unwrap();
-            let secrets = Secrets::new(&[secret("token", "file:token", &[])], &machine(Path::new(folder.path())));
-            secrets.hold(&[used("token", &[])]).await.map(drop).map_err(|error| error.to_string())
+            let secrets = Secrets::new(machine(Path::new(folder.path())));
+            secrets.hold(&[SecretUse { secret: secret("token", "file:token", &[]), ..used("token", &[]) }]).await.map(drop).map_err(|error| error.to_string())
         };
         assert!(fetch(b"1234567".to_vec()).await.unwrap_err().contains("it has 7 bytes"));
         assert!(fetch(b"1234567\n".to_vec()).await.unwrap_err().contains("it has 7 bytes"));

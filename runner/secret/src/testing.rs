@@ -39,9 +39,8 @@ pub fn secret(name: &str, from: &str, to: &[&str]) -> Secret {
 
 pub fn used(name: &str, to: &[&str]) -> SecretUse {
     SecretUse {
-        name: name.to_owned(),
+        secret: secret(name, "env:TOKEN", to),
         placeholder: format!("__secret-{name}-0123456789abcdef0123456789abcdef__"),
-        to: to.iter().map(|to| (*to).to_owned()).collect(),
         read: false,
     }
 }

@@ -179,7 +179,15 @@ impl Rules<'_> {
                 return misplaced(one, "the name of a variable");
             }
             if let Some(one) = self.held.within(value.as_bytes()).find(|one| !admits(one, program)) {
-                let places = one.secret.to.iter().map(String::as_str).chain([&*format!("env:{program}")]).map(toml_string).collect::<Vec<_>>().join(", ");
+                let places = one
+                    .secret
+                    .to
+                    .iter()
+                    .map(String::as_str)
+                    .chain([&*format!("env:{program}")])
+                    .map(toml_string)
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 let reason = format!("the secret `{}` may not be put into the environment of `{program}`", one.secret.name);
                 let remedy = Some(format!("[secret.{}]\nto = [{places}]", one.secret.name));
                 return Some(Denial { remedy, ..Denial::new("secret-place", reason) });

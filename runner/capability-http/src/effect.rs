@@ -44,7 +44,10 @@ pub enum Aim {
         name: String,
         placeholder: String,
     },
-    Nowhere { written: String, why: BadUrl },
+    Nowhere {
+        written: String,
+        why: BadUrl,
+    },
 }
 
 impl Aim {

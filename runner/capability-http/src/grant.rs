@@ -307,7 +307,10 @@ fn decode_rule(node: &Node, what: String, context: &GrantContext, diagnostics: &
 fn decode_url(url: &Spanned<String>, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<UrlPattern> {
     if let Some(one) = context.secrets.iter().find(|one| url.value.contains(&one.placeholder)) {
         let message = format!("a part of the URL is the secret `{}`", one.secret.name);
-        diagnostics.push(Diagnostic::error("bad-url", url.span.clone(), message).hint("write `*` for that segment; the stage puts the secret there, and the secret's `to` allows it"));
+        diagnostics.push(
+            Diagnostic::error("bad-url", url.span.clone(), message)
+                .hint("write `*` for that segment; the stage puts the secret there, and the secret's `to` allows it"),
+        );
         return None;
     }
     match UrlPattern::parse(&url.value) {

@@ -51,8 +51,8 @@ use capability::{Capability, Room, Setting, StageState};
 use pipeline::grant::{Grant, GrantSchema};
 use wasmtime::component::{HasSelf, Linker};
 
-use crate::backend::{HttpBackend, Trust};
 pub use crate::backend::{Asker, Resolver, SystemResolver};
+use crate::backend::{HttpBackend, Trust};
 pub use crate::grant::{HttpGrant, HttpSchema};
 use crate::host::bindings;
 use crate::policy::HttpPolicy;

@@ -160,7 +160,9 @@ impl HttpPolicy {
 
     fn private_address(&self, request: &Request, target: &Target, addresses: &[IpAddr]) -> Denial {
         if let Aim::Secret { name, .. } = &request.aim {
-            let reason = format!("the URL that the secret `{name}` holds leads to an address that is not public; add `private = true` to its rule if that is meant");
+            let reason = format!(
+                "the URL that the secret `{name}` holds leads to an address that is not public; add `private = true` to its rule if that is meant"
+            );
             return Denial::new("private-address", reason);
         }
         let described: Vec<String> = addresses.iter().take(3).map(|a| format!("{a}, {}", reach(*a).describe())).collect();

@@ -40,7 +40,8 @@ pub fn follow(mut request: Request, status: u16, location: &Bytes) -> Request {
         Ok(target) => Aim::At(target),
         Err(why) => match Aim::parse(&text) {
             Aim::Nowhere { written, .. } => Aim::Nowhere { written, why },
-            Aim::At(target) => Aim::Nowhere { written: target.to_string(), why },
+            // a server has no say in where a secret is put
+            other => Aim::Nowhere { written: other.url(), why },
         },
     };
     if rewrite {

@@ -104,7 +104,11 @@ fn allowed(one: &SecretUse, target: &Target, request: &Request) -> Result<(), De
     shown.path = shown.path.replace(&one.placeholder, "*");
     let exact = UrlPattern::exact(&shown).to_string();
     // a segment with more than the placeholder has no pattern of its own
-    let exact = if exact.contains("%2A") { exact.split("%2A").next().unwrap_or_default().rsplit_once('/').map_or_else(String::new, |(folder, _)| format!("{folder}/**")) } else { exact };
+    let exact = if exact.contains("%2A") {
+        exact.split("%2A").next().unwrap_or_default().rsplit_once('/').map_or_else(String::new, |(folder, _)| format!("{folder}/**"))
+    } else {
+        exact
+    };
     let places = one.secret.to.iter().map(String::as_str).chain([exact.as_str()]).map(toml_string).collect::<Vec<_>>();
     Err(Denial { remedy: Some(format!("[secret.{name}]\nto = [{}]", places.join(", "))), ..denial })
 }
@@ -126,7 +130,9 @@ fn basic_credentials(header: &Header) -> Option<Vec<u8>> {
 }
 
 fn content(request: &Request) -> Content {
-    let header = |name: &str| request.headers.iter().filter(|header| header.name == name).map(|header| header.value.to_ascii_lowercase());
+    let header = |name: &'static str| {
+        request.headers.iter().filter(move |header| header.name == name).map(|header| header.value.to_ascii_lowercase())
+    };
     if header("content-encoding").any(|encoding| encoding.trim_ascii() != b"identity") {
         return Content::Other;
     }
@@ -139,7 +145,13 @@ fn content(request: &Request) -> Content {
     let json = || serde_json::from_slice::<serde::de::IgnoredAny>(&request.body).is_ok();
     match kind.as_deref() {
         Some(b"application/x-www-form-urlencoded") => Content::Form,
-        Some(kind) if kind == b"application/json" || kind.ends_with(b"+json") => if json() { Content::Json } else { Content::Other },
+        Some(kind) if kind == b"application/json" || kind.ends_with(b"+json") => {
+            if json() {
+                Content::Json
+            } else {
+                Content::Other
+            }
+        }
         None if json() => Content::Json,
         _ => Content::Other,
     }
@@ -156,8 +168,9 @@ pub fn fill(request: &Request, target: Target, held: &Held) -> Result<(Request, 
         sent.path = text(&sent.path)?;
         sent.query = sent.query.as_deref().map(text).transpose()?;
         // it is what it was, with one segment or value in another's place
-        sent = Target::parse(&sent.to_string())
-            .map_err(|_| Failure::Invalid("with the secret in it, the URL can't be sent: it is too long, or a segment hides a way up".to_owned()))?;
+        sent = Target::parse(&sent.to_string()).map_err(|_| {
+            Failure::Invalid("with the secret in it, the URL can't be sent: it is too long, or a segment hides a way up".to_owned())
+        })?;
     }
     for header in &mut request.headers {
         if let Some(credentials) = basic_credentials(header).filter(|credentials| held.stands_in(credentials)) {

@@ -100,7 +100,8 @@ mod tests {
     fn decode(text: &str) -> Result<SecretsGrant, Vec<String>> {
         let root = pipeline::raw::tree(text).map_err(|_| Vec::new())?;
         let Value::Table(table) = &root.value else { unreachable!("a document is a table") };
-        let secret = |name: &str| Secret { name: name.into(), from: String::new(), to: Vec::new(), audience: None, scope: None, token: None };
+        let secret =
+            |name: &str| Secret { name: name.into(), from: String::new(), to: Vec::new(), audience: None, scope: None, token: None };
         let one = |name: &str| SecretUse { secret: secret(name), placeholder: String::new(), read: false };
         let context = GrantContext { secrets: vec![one("token"), one("key")], ..testing::context() };
         let mut diagnostics = Vec::new();

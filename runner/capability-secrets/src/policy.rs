@@ -84,7 +84,8 @@ impl Policy<Placeholder> for Rules<'_> {
 impl Rules<'_> {
     fn deny(&self, name: &str, what: &str, used: &[String], read: &[String]) -> Decision<Nothing> {
         let lists = [("use", used), ("read", read)].into_iter().filter(|(_, names)| !names.is_empty());
-        let lists = lists.map(|(key, names)| format!("{key} = [{}]", names.iter().map(|name| toml_string(name)).collect::<Vec<_>>().join(", ")));
+        let lists =
+            lists.map(|(key, names)| format!("{key} = [{}]", names.iter().map(|name| toml_string(name)).collect::<Vec<_>>().join(", ")));
         let lines = format!("secrets = {{ {} }}", lists.collect::<Vec<_>>().join(", "));
         let denial = Denial::new("not-granted", format!("the stage's grants do not allow to {what} the secret `{}`", name.escape_debug()));
         // a name that no secret can have is granted nowhere

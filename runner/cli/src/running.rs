@@ -56,10 +56,8 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
     // the one door for events: what is secret does not pass it
     let reports: Arc<dyn EventSink> = Arc::new(MaskedSink::new(secrets.mask().clone(), sinks(junit, global)));
     // first what must not be lost, then what is shown
-    let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![
-        Box::new(MaskedSink::new(secrets.mask().clone(), journal.clone())),
-        Box::new(reports.clone()),
-    ]));
+    let sink: Arc<dyn EventSink> =
+        Arc::new(Fanout(vec![Box::new(MaskedSink::new(secrets.mask().clone(), journal.clone())), Box::new(reports.clone())]));
     let Header { seed, run, .. } = journal.header().clone();
     let at_once = options.jobs.get();
     let code = doctor::cache_folder()?.join("compiled");

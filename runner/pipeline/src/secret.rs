@@ -118,7 +118,9 @@ pub fn check_source(from: &str) -> Result<(), Mistake> {
         Some(("file", path)) => (!path.is_empty() && !path.contains('\0'), "write a path: \"file:/run/secrets/token\""),
         Some(("cmd", line)) => (!line.trim().is_empty() && !line.contains('\0'), "write a command: \"cmd:pass show token\""),
         Some(("oidc", endpoint)) => match Destination::parse(endpoint) {
-            Ok(Destination::Url(url)) => (!url.contains('*'), "write the one URL of the token endpoint: \"oidc:https://sts.example/token\""),
+            Ok(Destination::Url(url)) => {
+                (!url.contains('*'), "write the one URL of the token endpoint: \"oidc:https://sts.example/token\"")
+            }
             Ok(_) => (false, "write the URL of the token endpoint: \"oidc:https://sts.example/token\""),
             Err(error) => return mistake(format!("the token endpoint: {}", error.message), error.hint),
         },
@@ -184,9 +186,18 @@ mod tests {
         for good in ["env:A_B", "file:/x", "file:token", "cmd:pass show x", "oidc:https://sts.example/token", "oidc:http://127.0.0.1:1/t"] {
             assert_eq!(check_source(good), Ok(()), "{good}");
         }
-        for bad in
-            ["", "env:", "env:1A", "file:", "cmd: ", "vault:x", "oidc:", "oidc:env", "oidc:http://sts.example/t", "oidc:https://sts.example/*"]
-        {
+        for bad in [
+            "",
+            "env:",
+            "env:1A",
+            "file:",
+            "cmd: ",
+            "vault:x",
+            "oidc:",
+            "oidc:env",
+            "oidc:http://sts.example/t",
+            "oidc:https://sts.example/*",
+        ] {
             assert!(check_source(bad).is_err(), "{bad}");
         }
     }

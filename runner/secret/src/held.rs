@@ -229,7 +229,8 @@ mod tests {
     fn values_are_written_as_their_place_needs() {
         let held = held("a\"b/c d\u{e4}&");
         let placeholder = held.uses()[0].placeholder.clone();
-        let fill = |text: &str, form| String::from_utf8(held.fill(text.replace('$', &placeholder).as_bytes(), form).unwrap().to_vec()).unwrap();
+        let fill =
+            |text: &str, form| String::from_utf8(held.fill(text.replace('$', &placeholder).as_bytes(), form).unwrap().to_vec()).unwrap();
         assert_eq!(fill("Bearer $", Form::Raw), "Bearer a\"b/c d\u{e4}&");
         assert_eq!(fill("/bot$/x/$", Form::Percent), "/bota%22b%2Fc%20d%C3%A4%26/x/a%22b%2Fc%20d%C3%A4%26");
         assert_eq!(fill("{\"a\":\"$\"}", Form::Json), "{\"a\":\"a\\\"b/c d\u{e4}&\"}");
@@ -245,7 +246,13 @@ mod tests {
     #[test]
     fn placeholders_are_known_by_their_form() {
         assert_eq!(placeholder_name("__secret-a-b_c-0123456789abcdef0123456789abcdef__"), Some("a-b_c"));
-        for other in ["", "__secret-a__", "__secret-a-0123__", "x__secret-a-0123456789abcdef0123456789abcdef__", "__secret--0123456789abcdef0123456789abcdef__"] {
+        for other in [
+            "",
+            "__secret-a__",
+            "__secret-a-0123__",
+            "x__secret-a-0123456789abcdef0123456789abcdef__",
+            "__secret--0123456789abcdef0123456789abcdef__",
+        ] {
             assert_eq!(placeholder_name(other), None, "{other}");
         }
         assert!(may_hold_placeholder(b"a __secret-x"));
@@ -291,7 +298,11 @@ mod tests {
         let fetch = async |bytes: Vec<u8>| {
             std::fs::write(folder.path().join("token"), bytes).unwrap();
             let secrets = Secrets::new(machine(Path::new(folder.path())));
-            secrets.hold(&[SecretUse { secret: secret("token", "file:token", &[]), ..used("token", &[]) }]).await.map(drop).map_err(|error| error.to_string())
+            secrets
+                .hold(&[SecretUse { secret: secret("token", "file:token", &[]), ..used("token", &[]) }])
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string())
         };
         assert!(fetch(b"1234567".to_vec()).await.unwrap_err().contains("it has 7 bytes"));
         assert!(fetch(b"1234567\n".to_vec()).await.unwrap_err().contains("it has 7 bytes"));

@@ -179,7 +179,8 @@ mod tests {
 
     #[tokio::test]
     async fn github_is_asked_for_its_token() {
-        let (value, client, _) = exchange(None, &[(200, r#"{"value":"header.payload.signature"}"#), (200, r#"{"access_token":"the secret"}"#)]).await;
+        let (value, client, _) =
+            exchange(None, &[(200, r#"{"value":"header.payload.signature"}"#), (200, r#"{"access_token":"the secret"}"#)]).await;
         assert_eq!(value.unwrap(), "the secret");
         let asked = client.asked.lock().unwrap();
         assert_eq!(asked[0].0, "GET https://github.example/token?v=1&audience=https%3A%2F%2Fdeploy.example");
@@ -189,7 +190,8 @@ mod tests {
 
     #[tokio::test]
     async fn errors_say_what_was_said_and_no_token() {
-        let (error, _, _) = exchange(Some("env:CI_TOKEN"), &[(400, r#"{"error":"invalid_grant","error_description":"value-of-CI_TOKEN is old"}"#)]).await;
+        let (error, _, _) =
+            exchange(Some("env:CI_TOKEN"), &[(400, r#"{"error":"invalid_grant","error_description":"value-of-CI_TOKEN is old"}"#)]).await;
         let error = error.unwrap_err();
         assert!(error.contains("answered with 400: invalid_grant, ***************** is old;"), "{error}");
         let (error, _, _) = exchange(Some("env:CI_TOKEN"), &[(200, "[]")]).await;

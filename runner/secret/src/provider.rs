@@ -102,9 +102,11 @@ pub(crate) fn provider(secret: &Secret, machine: &Machine, mask: &Arc<Mask>) -> 
 pub(crate) fn plain(from: &str, machine: &Machine) -> Box<dyn Provider> {
     match from.split_once(':') {
         Some(("file", path)) => Box::new(File(machine.root.join(path))),
-        Some(("cmd", line)) => {
-            Box::new(Program { words: line.split_whitespace().map(str::to_owned).collect(), folder: machine.root.clone(), patience: PROGRAM })
-        }
+        Some(("cmd", line)) => Box::new(Program {
+            words: line.split_whitespace().map(str::to_owned).collect(),
+            folder: machine.root.clone(),
+            patience: PROGRAM,
+        }),
         Some((_, name)) => Box::new(Variable { name: name.to_owned(), env: machine.env }),
         None => Box::new(Variable { name: from.to_owned(), env: machine.env }),
     }
@@ -245,10 +247,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         assert_eq!(fetch("env:TOKEN", root).await, Ok(("value-of-TOKEN".into(), Vec::new())));
-        assert_eq!(
-            fetch("env:MISSING", root).await,
-            Err("the variable `MISSING` is not set; set it where the runner is started".into())
-        );
+        assert_eq!(fetch("env:MISSING", root).await, Err("the variable `MISSING` is not set; set it where the runner is started".into()));
         for (text, expected) in [("s3cr3t\n", "s3cr3t"), ("s3cr3t\r\n", "s3cr3t"), ("s3cr3t\n\n", "s3cr3t\n"), ("s3cr3t", "s3cr3t")] {
             std::fs::write(root.join("token"), text).unwrap();
             std::fs::set_permissions(root.join("token"), std::fs::Permissions::from_mode(0o600)).unwrap();

@@ -21,7 +21,8 @@ pub(super) fn read(key: &Key, node: &Node, what: String, diagnostics: &mut Vec<D
             reader.diagnostics.push(Diagnostic::error("contradiction", found.span.clone(), message).hint(format!("remove `{name}`")));
         }
     }
-    let sources = from.iter().map(|from| (from, check_source(&from.value))).chain(token.iter().map(|token| (token, check_token(&token.value))));
+    let sources =
+        from.iter().map(|from| (from, check_source(&from.value))).chain(token.iter().map(|token| (token, check_token(&token.value))));
     let places = to.iter().map(|place| (place, Destination::parse(&place.value).map(drop)));
     for (text, found) in sources.chain(places) {
         if let Err(Mistake { message, hint }) = found {

@@ -9,7 +9,13 @@ use crate::bindings::wasi::sockets::ip_name_lookup::resolve_addresses;
 use crate::result::{Attempted, refused};
 
 /// The status and the body.
-pub fn http(url: String, method: Option<String>, headers: Vec<(String, String)>, body: String, redirects: u32) -> Result<String, http::Error> {
+pub fn http(
+    url: String,
+    method: Option<String>,
+    headers: Vec<(String, String)>,
+    body: String,
+    redirects: u32,
+) -> Result<String, http::Error> {
     let mut request = http::Request::new(method.unwrap_or_else(|| "GET".to_owned()), url).redirects(redirects);
     for (name, value) in headers {
         request = request.header(name, value.into_bytes());

@@ -90,9 +90,13 @@ fn allowed(one: &SecretUse, target: &Target, request: &Request) -> Result<(), De
         return Ok(());
     }
     let name = &one.secret.name;
-    if matches!(request.aim, Aim::Secret { .. }) {
+    if let Aim::Secret { name: url, .. } = &request.aim {
         // where it leads is a part of the secret
-        let reason = format!("the URL that the secret `{name}` holds is outside of its `to`");
+        let reason = if url == name {
+            format!("the URL that the secret `{name}` holds is outside of its `to`")
+        } else {
+            format!("the secret `{name}` may not be put there: no `to` of it allows the URL that the secret `{url}` holds")
+        };
         return Err(Denial::new("secret-place", reason));
     }
     if target.scheme == Scheme::Http && !is_here(target) {
@@ -100,17 +104,21 @@ fn allowed(one: &SecretUse, target: &Target, request: &Request) -> Result<(), De
         return Err(Denial::new("secret-place", reason));
     }
     let denial = Denial::new("secret-place", format!("the secret `{name}` may not be put there: no `to` of it allows this URL"));
-    let mut shown = target.clone();
-    shown.path = shown.path.replace(&one.placeholder, "*");
-    let exact = UrlPattern::exact(&shown).to_string();
-    // a segment with more than the placeholder has no pattern of its own
-    let exact = if exact.contains("%2A") {
-        exact.split("%2A").next().unwrap_or_default().rsplit_once('/').map_or_else(String::new, |(folder, _)| format!("{folder}/**"))
-    } else {
-        exact
-    };
+    let exact = place(target, one);
     let places = one.secret.to.iter().map(String::as_str).chain([exact.as_str()]).map(toml_string).collect::<Vec<_>>();
     Err(Denial { remedy: Some(format!("[secret.{name}]\nto = [{}]", places.join(", "))), ..denial })
+}
+
+/// The smallest place that would allow the URL: with `*` for a segment that is the placeholder, and everything from one on that holds it.
+fn place(target: &Target, one: &SecretUse) -> String {
+    let Some(at) = target.path.find(&one.placeholder) else { return UrlPattern::exact(target).to_string() };
+    let (before, after) = (&target.path[..at], &target.path[at + one.placeholder.len()..]);
+    let authority = format!("{}://{}", target.scheme.as_str(), target.authority());
+    if before.ends_with('/') && (after.is_empty() || after.starts_with('/')) && !after.contains(&one.placeholder) {
+        return format!("{authority}{before}*{after}");
+    }
+    let folder = before.rfind('/').map_or("/", |slash| &before[..=slash]);
+    format!("{authority}{folder}**")
 }
 
 /// The pattern of a `to` that is a URL. One that is none was reported by `check`, and allows nothing.
@@ -185,4 +193,112 @@ pub fn fill(request: &Request, target: Target, held: &Held) -> Result<(Request, 
         request.body = bytes(&request.body, form)?;
     }
     Ok((request, sent))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pipeline::plan::Secret;
+    use secret::Value;
+
+    use super::*;
+    use crate::effect::{Answer, Limits};
+
+    const TOKEN: &str = "__secret-token-0123456789abcdef0123456789abcdef__";
+    const HOOK: &str = "__secret-hook-0123456789abcdef0123456789abcdef__";
+
+    fn held() -> Held {
+        let one = |name: &str, placeholder: &str, to: &[&str]| {
+            let to = to.iter().map(|to| (*to).to_owned()).collect();
+            let secret = Secret { name: name.into(), from: "env:X".into(), to, audience: None, scope: None, token: None };
+            SecretUse { secret, placeholder: placeholder.into(), read: false }
+        };
+        let value = |text: &str| Value::new(text.as_bytes().to_vec()).unwrap();
+        let uses = vec![
+            one("token", TOKEN, &["https://api.example/v1/**", "http://127.0.0.1:8080/**", "env"]),
+            one("hook", HOOK, &["https://hooks.example/services/**"]),
+        ];
+        Held::with(uses, [("token".into(), value("va/ue \"1\"")), ("hook".into(), value("https://hooks.example/services/T0?x=1"))])
+    }
+
+    fn request(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> Request {
+        let text = |text: &str| text.replace("$t", TOKEN).replace("$h", HOOK);
+        Request {
+            method: text(method),
+            aim: Aim::parse(&text(url)),
+            headers: headers.iter().map(|(name, value)| Header::new(&text(name), text(value))).collect(),
+            body: text(body).into(),
+            trailers: Vec::new(),
+            limits: Limits { whole: None, deadline: None, connect: Duration::from_secs(1), head: None, pause: None, body: 1 },
+            answer: Answer::Head,
+        }
+    }
+
+    /// The remedy or the reason of a denial; empty if it is allowed.
+    fn verdict(request: &Request) -> String {
+        let held = held();
+        let result = target(request, &held).and_then(|target| check(request, &target, &held));
+        result.err().map(|denial| denial.remedy.unwrap_or(denial.reason)).unwrap_or_default()
+    }
+
+    #[test]
+    fn where_a_secret_may_stand() {
+        const JSON: &[(&str, &str)] = &[("content-type", "application/vnd.api+json; charset=utf-8")];
+        const FORM: &[(&str, &str)] = &[("content-type", "application/x-www-form-urlencoded")];
+        let api = "https://api.example/v1/x";
+        for (allowed, request) in [
+            (true, request("GET", api, &[("authorization", "Bearer $t")], "")),
+            (true, request("GET", "https://api.example/v1/$t/x?a=$t", &[], "")),
+            (true, request("GET", "http://127.0.0.1:8080/", &[("x", "$t")], "")),
+            (true, request("POST", api, JSON, "{\"a\":[\"$t\"]}")),
+            (true, request("POST", api, &[], "[\"$t\"]")),
+            (true, request("POST", api, FORM, "a=$t")),
+            (true, request("POST", "$h", &[], "")),
+            (false, request("POST", "$t", &[], "")),
+            (false, request("GET", "https://api.example/v2/x", &[("x", "$t")], "")),
+            (false, request("GET", "https://api.example:8443/v1/x", &[("x", "$t")], "")),
+            (false, request("GET", "http://api.example/v1/x", &[("x", "$t")], "")),
+            (false, request("GET", "http://127.0.0.1:8081/", &[("x", "$t")], "")),
+            (false, request("GET", "https://$t/v1/x", &[], "")),
+            (false, request("GET", api, &[("$t", "x")], "")),
+            (false, request("$t", api, &[], "")),
+            (false, request("POST", api, &[("content-type", "text/plain")], "$t")),
+            (false, request("POST", api, JSON, "$t")),
+            (false, request("POST", api, &[], "$t")),
+            (false, request("POST", api, &[("content-encoding", "gzip"), JSON[0]], "[\"$t\"]")),
+            // one secret does not open the way for another
+            (false, request("POST", "$h", &[("x", "$t")], "")),
+            (false, request("POST", api, &[("x", "$h")], "")),
+        ] {
+            assert_eq!(verdict(&request).is_empty(), allowed, "{request:?}: {}", verdict(&request));
+        }
+    }
+
+    #[test]
+    fn a_denial_names_the_place_that_is_missing() {
+        let other = request("GET", "https://api.example/v2/x/$t?q", &[], "");
+        assert_eq!(
+            verdict(&other),
+            "[secret.token]\nto = [\"https://api.example/v1/**\", \"http://127.0.0.1:8080/**\", \"env\", \"https://api.example/v2/x/*\"]"
+        );
+        let within = request("GET", "https://api.example/bot$t/send", &[], "");
+        assert!(verdict(&within).ends_with("\"https://api.example/**\"]"), "{}", verdict(&within));
+        assert!(verdict(&request("GET", "http://api.example/v1/x", &[("x", "$t")], "")).contains("in the open"));
+    }
+
+    #[test]
+    fn what_is_sent() {
+        let held = held();
+        let sent = |request: &Request| fill(request, target(request, &held).unwrap(), &held).unwrap();
+        let (filled, target) = sent(&request("POST", "https://api.example/v1/$t?a=$t", &[("x", "a $t")], "{\"a\":\"$t\"}"));
+        assert_eq!(target.to_string(), "https://api.example/v1/va%2Fue%20%221%22?a=va%2Fue%20%221%22");
+        assert_eq!(&filled.headers[0].value[..], b"a va/ue \"1\"");
+        assert_eq!(&filled.body[..], b"{\"a\":\"va/ue \\\"1\\\"\"}");
+        let (_, target) = sent(&request("POST", "$h", &[], ""));
+        assert_eq!(target.to_string(), "https://hooks.example/services/T0?x=1");
+        // and what is not a secret's is left alone
+        let (filled, target) = sent(&request("GET", "https://other.example/x?y=%2e", &[("x", "y")], "text"));
+        assert_eq!((target.to_string().as_str(), &filled.body[..]), ("https://other.example/x?y=%2e", &b"text"[..]));
+    }
 }

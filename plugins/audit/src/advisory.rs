@@ -115,8 +115,8 @@ impl Advisory {
     pub fn about<'a>(&'a self, ecosystem: Ecosystem, name: &'a str) -> impl Iterator<Item = &'a Affected> {
         self.affected.iter().filter(move |affected| {
             affected.package.as_ref().is_some_and(|package| {
-                // A suffix names a release of a distribution (`Debian:12`); neither npm nor crates.io has any.
-                package.ecosystem == ecosystem.osv_name() && package.name == name
+                // A suffix names a release of a distribution (`Debian:12`) or another registry, where the name means something else.
+                package.ecosystem == ecosystem.osv_name() && ecosystem.canonical(&package.name) == ecosystem.canonical(name)
             })
         })
     }

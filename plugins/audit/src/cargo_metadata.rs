@@ -121,7 +121,7 @@ mod tests {
     const METADATA: &[u8] = include_bytes!("../fixtures/cargo/v4/metadata.json");
 
     fn completed(metadata: &[u8]) -> Lockfile {
-        let mut lockfile = lockfile::read("Cargo.lock", LOCK, None).unwrap();
+        let mut lockfile = lockfile::read("Cargo.lock", LOCK, &lockfile::Companions::new()).unwrap();
         Metadata::parse(metadata).unwrap().complete(&mut lockfile);
         lockfile
     }

@@ -1,25 +1,34 @@
 //! What a lockfile says is installed: packages, where each comes from, and who depends on whom.
 //!
-//! Every format is read into this one shape, so that matching, licences and the bill of materials know nothing of npm or
-//! Cargo. Deliberately absent: version requirements (a lockfile has already decided) and platforms (a lockfile serves all).
+//! Every format is read into this one shape, so that matching, licences and the bill of materials know nothing of
+//! the tools. Deliberately absent: version requirements (a lockfile has already decided) and platforms (a lockfile serves all).
 
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, VecDeque};
 
 /// The package ecosystem of a lockfile, under the names of the OSV schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ecosystem {
     Npm,
     CratesIo,
+    PyPi,
+    Go,
+    RubyGems,
+    Packagist,
 }
 
 impl Ecosystem {
-    pub const ALL: [Self; 2] = [Self::Npm, Self::CratesIo];
+    pub const ALL: [Self; 6] = [Self::Npm, Self::CratesIo, Self::PyPi, Self::Go, Self::RubyGems, Self::Packagist];
 
     /// The value of `affected[].package.ecosystem` in OSV records.
     pub fn osv_name(self) -> &'static str {
         match self {
             Self::Npm => "npm",
             Self::CratesIo => "crates.io",
+            Self::PyPi => "PyPI",
+            Self::Go => "Go",
+            Self::RubyGems => "RubyGems",
+            Self::Packagist => "Packagist",
         }
     }
 
@@ -28,6 +37,23 @@ impl Ecosystem {
         match self {
             Self::Npm => "npm",
             Self::CratesIo => "cargo",
+            Self::PyPi => "pypi",
+            Self::Go => "golang",
+            Self::RubyGems => "gem",
+            Self::Packagist => "composer",
+        }
+    }
+
+    /// The one spelling of a name for which the registry takes several: PyPI's `Foo_Bar` is `foo-bar` (PEP 503), and
+    /// Packagist does not tell capitals apart.
+    pub fn canonical(self, name: &str) -> Cow<'_, str> {
+        match self {
+            Self::PyPi => {
+                let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
+                Cow::Owned(parts.collect::<Vec<_>>().join("-").to_ascii_lowercase())
+            }
+            Self::Packagist => Cow::Owned(name.to_ascii_lowercase()),
+            Self::Npm | Self::CratesIo | Self::Go | Self::RubyGems => Cow::Borrowed(name),
         }
     }
 }
@@ -37,7 +63,7 @@ impl Ecosystem {
 pub enum Origin {
     /// A folder of the project itself: the root, a workspace member, a `file:` or `path` dependency. Not third-party.
     Local,
-    /// The ecosystem's public registry (for npm also any mirror of it: lockfiles do not tell them apart).
+    /// The ecosystem's public registry, or any mirror of it: but for Cargo's, lockfiles do not tell them apart.
     Registry,
     /// Another registry, where a name can mean another package.
     OtherRegistry(String),
@@ -153,6 +179,27 @@ impl Lockfile {
     }
 }
 
+/// Marks what the project needs for development only: what its own packages reach, but not without one of the edges `dev`.
+pub fn mark_development(packages: &mut [Package], dev: &BTreeSet<(usize, usize)>) {
+    let reach = |counts: &dyn Fn(usize, usize) -> bool| {
+        let mut reached: Vec<bool> = packages.iter().map(|package| package.origin == Origin::Local).collect();
+        let mut open: Vec<usize> = (0..packages.len()).filter(|&index| reached[index]).collect();
+        while let Some(index) = open.pop() {
+            for &next in &packages[index].dependencies {
+                if !reached[next] && counts(index, next) {
+                    reached[next] = true;
+                    open.push(next);
+                }
+            }
+        }
+        reached
+    };
+    let (all, without) = (reach(&|_, _| true), reach(&|from, to| !dev.contains(&(from, to))));
+    for (package, (all, without)) in packages.iter_mut().zip(all.into_iter().zip(without)) {
+        package.dev = package.dev || (all && !without);
+    }
+}
+
 /// Who brings a package in.
 pub struct ShortestPaths<'a> {
     lockfile: &'a Lockfile,
@@ -215,6 +262,33 @@ mod tests {
     fn a_workspace_member_is_where_a_path_starts() {
         let lockfile = lockfile(&[("app", true, &[1]), ("member", true, &[2]), ("x", false, &[])]);
         assert_eq!(lockfile.shortest_paths().describe(2), "member → x 1.0.0");
+    }
+
+    #[test]
+    fn names_that_a_registry_takes_for_the_same_are_one() {
+        for (ecosystem, name, canonical) in [
+            (Ecosystem::PyPi, "Zope.Interface__x", "zope-interface-x"),
+            (Ecosystem::Packagist, "Twig/Twig", "twig/twig"),
+            (Ecosystem::RubyGems, "RedCloth", "RedCloth"),
+            (Ecosystem::Go, "github.com/BurntSushi/toml", "github.com/BurntSushi/toml"),
+        ] {
+            assert_eq!(ecosystem.canonical(name), canonical);
+        }
+    }
+
+    #[test]
+    fn development_is_what_nothing_else_needs() {
+        let mut lockfile = lockfile(&[
+            ("app", true, &[1, 2]),
+            ("a", false, &[3]),
+            ("b", false, &[3, 4]),
+            ("c", false, &[]),
+            ("d", false, &[]),
+            ("e", false, &[]),
+        ]);
+        mark_development(&mut lockfile.packages, &BTreeSet::from([(0, 2)]));
+        let dev: Vec<&str> = lockfile.packages.iter().filter(|package| package.dev).map(|package| package.name.as_str()).collect();
+        assert_eq!(dev, ["b", "d"]);
     }
 
     #[test]

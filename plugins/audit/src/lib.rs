@@ -1,7 +1,7 @@
 //! The audit stage: which dependencies have known vulnerabilities or licences that the project does not want.
 //!
 //! The work is a line of pure steps, each tested natively: [`search`] chooses lockfiles, [`lockfile`] reads them into an
-//! [`inventory`], [`matching`] finds what applies ([`osv_export`] or [`osv_api`] hold the advisories, [`range`] and
+//! [`inventory`], [`matching`] finds what applies ([`osv_export`] or [`osv_api`] hold the advisories, [`range`], [`version`] and
 //! [`severity`] read them), [`verdict`] decides and words the findings, [`sbom`] writes the bill of materials. Only this file
 //! and [`stage`] know that there is a host.
 
@@ -21,5 +21,6 @@ pub mod settings;
 pub mod severity;
 mod stage;
 pub mod verdict;
+pub mod version;
 
 runner_sdk::export!(stage::Audit);

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::advisory::{Advisory, Affected};
 use crate::inventory::{Ecosystem, Lockfile, Origin, Package};
-use crate::range::{Remedy, Verdict, evaluate, parse_version};
+use crate::range::{Remedy, Verdict, evaluate};
 use crate::severity::{Level, Score, rate};
+use crate::version::Version;
 
 /// A third-party package version, or a commit of a git dependency, to look for in advisories.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +31,9 @@ pub struct Subjects {
     pub unmatched: Vec<(usize, usize, &'static str)>,
 }
 
+/// Of Python's formats only a list of requirements can leave the version open, and then the installer decides.
+pub const NOT_PINNED: &str = "it is not pinned: can't be audited";
+
 /// Collects the subjects of all lockfiles, sorted by ecosystem, name and version.
 pub fn subjects(lockfiles: &[Lockfile], includes: impl Fn(&Package) -> bool) -> Subjects {
     type Key<'a> = (Ecosystem, &'a str, &'a str, Option<&'a str>);
@@ -48,7 +52,8 @@ pub fn subjects(lockfiles: &[Lockfile], includes: impl Fn(&Package) -> bool) -> 
                     continue;
                 }
                 _ if package.version.is_empty() => {
-                    unmatched.push((at, index, "the lockfile does not say its version"));
+                    let pinned = lockfile.ecosystem != Ecosystem::PyPi;
+                    unmatched.push((at, index, if pinned { "the lockfile does not say its version" } else { NOT_PINNED }));
                     continue;
                 }
                 _ => None,
@@ -80,12 +85,12 @@ pub struct Match<'a> {
 
 /// Decides from the advisories themselves (an offline export): the schema's evaluation.
 pub fn decide<'a>(subject: &Subject, advisories: impl Iterator<Item = &'a Advisory>) -> Vec<Match<'a>> {
-    let version = parse_version(&subject.version);
+    let version = Version::parse(subject.ecosystem, &subject.version);
     advisories
         .filter(|advisory| advisory.withdrawn.is_none())
         .filter_map(|advisory| {
             let entries: Vec<&Affected> = advisory.about(subject.ecosystem, &subject.name).collect();
-            match evaluate(&subject.version, version.as_ref(), entries.into_iter()) {
+            match evaluate(subject.ecosystem, &subject.version, version.as_ref(), entries.into_iter()) {
                 Verdict::NotAffected => None,
                 Verdict::Affected(remedy) => Some(Match { advisory, remedy, doubt: None }),
                 Verdict::Unreadable(what) => Some(Match { advisory, remedy: Remedy::default(), doubt: Some(what) }),
@@ -96,12 +101,12 @@ pub fn decide<'a>(subject: &Subject, advisories: impl Iterator<Item = &'a Adviso
 
 /// Takes the OSV service's word for it that these advisories apply, and reads from them only how to get out.
 pub fn accept<'a>(subject: &Subject, advisories: impl Iterator<Item = &'a Advisory>) -> Vec<Match<'a>> {
-    let version = parse_version(&subject.version).filter(|_| subject.commit.is_none());
+    let version = Version::parse(subject.ecosystem, &subject.version).filter(|_| subject.commit.is_none());
     advisories
         .filter(|advisory| advisory.withdrawn.is_none())
         .map(|advisory| {
             let entries: Vec<&Affected> = advisory.about(subject.ecosystem, &subject.name).collect();
-            let remedy = match evaluate(&subject.version, version.as_ref(), entries.into_iter()) {
+            let remedy = match evaluate(subject.ecosystem, &subject.version, version.as_ref(), entries.into_iter()) {
                 Verdict::Affected(remedy) => remedy,
                 Verdict::NotAffected | Verdict::Unreadable(_) => Remedy::default(),
             };
@@ -182,7 +187,9 @@ fn vulnerability(ecosystem: Ecosystem, name: &str, ids: &BTreeSet<&str>, mut mem
 fn rank(ecosystem: Ecosystem, id: &str) -> usize {
     let order = match ecosystem {
         Ecosystem::CratesIo => ["RUSTSEC-", "MAL-", "GHSA-", "CVE-"],
-        Ecosystem::Npm => ["MAL-", "GHSA-", "CVE-", "OSV-"],
+        Ecosystem::PyPi => ["PYSEC-", "MAL-", "GHSA-", "CVE-"],
+        Ecosystem::Go => ["GO-", "MAL-", "GHSA-", "CVE-"],
+        Ecosystem::Npm | Ecosystem::RubyGems | Ecosystem::Packagist => ["MAL-", "GHSA-", "CVE-", "OSV-"],
     };
     order.iter().position(|prefix| id.starts_with(prefix)).unwrap_or(order.len())
 }
@@ -222,7 +229,7 @@ mod tests {
         assert_eq!(found[0].id, "RUSTSEC-2020-0071");
         assert_eq!(found[0].aliases, ["CVE-2020-26235", "GHSA-wcg3-cvx6-7396"]);
         assert_eq!(found[0].headline, "summary of RUSTSEC-2020-0071");
-        assert_eq!((found[0].level, found[0].remedy.fixed.clone()), (Some(Level::Medium), Some(semver::Version::new(0, 2, 23))));
+        assert_eq!((found[0].level, found[0].remedy.fixed.clone()), (Some(Level::Medium), Version::parse(Ecosystem::CratesIo, "0.2.23")));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::advisory::Advisory;
+use crate::inventory::Ecosystem;
 use crate::matching::Subject;
 
 /// What needs no encoding in a segment of a URL's path.
@@ -137,12 +138,18 @@ pub fn ask<T: Transport>(transport: &mut T, url: &str, subjects: &[Subject]) -> 
 fn query(subject: &Subject, token: Option<&str>) -> Value {
     let mut query = match &subject.commit {
         Some(commit) => json!({ "commit": commit }),
-        None => json!({ "package": { "ecosystem": subject.ecosystem.osv_name(), "name": subject.name }, "version": subject.version }),
+        None => json!({ "package": { "ecosystem": subject.ecosystem.osv_name(), "name": subject.name }, "version": version(subject) }),
     };
     if let (Some(token), Some(query)) = (token, query.as_object_mut()) {
         query.insert("page_token".into(), token.into());
     }
     query
+}
+
+/// OSV writes Go's versions without their `v`.
+fn version(subject: &Subject) -> &str {
+    let text = subject.version.as_str();
+    if subject.ecosystem == Ecosystem::Go { text.strip_prefix('v').unwrap_or(text) } else { text }
 }
 
 /// Sends until there is an answer or no hope; `None` for 404.

@@ -53,7 +53,7 @@ impl Export {
     pub fn about(subjects: &[Subject]) -> Self {
         let mut export = Self::default();
         for subject in subjects {
-            export.wanted.entry(subject.ecosystem.osv_name()).or_default().insert(subject.name.clone());
+            export.wanted.entry(subject.ecosystem.osv_name()).or_default().insert(canonical(subject));
         }
         export
     }
@@ -80,8 +80,10 @@ impl Export {
         let about: Vec<(&'static str, String)> = packages
             .into_iter()
             .filter_map(|package| {
-                let (ecosystem, names) = self.wanted.get_key_value(package.ecosystem.as_str())?;
-                names.contains(&package.name).then_some((*ecosystem, package.name))
+                let ecosystem = Ecosystem::ALL.into_iter().find(|ecosystem| ecosystem.osv_name() == package.ecosystem)?;
+                let name = ecosystem.canonical(&package.name);
+                let wanted = self.wanted.get(ecosystem.osv_name())?.contains(name.as_ref());
+                wanted.then(|| (ecosystem.osv_name(), name.into_owned()))
             })
             .collect();
         if about.is_empty() {
@@ -122,7 +124,7 @@ impl Export {
 
     /// The advisories about a subject's package, of any version.
     pub fn find<'a>(&'a self, subject: &Subject) -> impl Iterator<Item = &'a Advisory> {
-        let ids = self.by_package.get(&(subject.ecosystem.osv_name(), subject.name.clone()));
+        let ids = self.by_package.get(&(subject.ecosystem.osv_name(), canonical(subject)));
         ids.into_iter().flatten().filter_map(|id| self.advisories.get(id))
     }
 
@@ -140,6 +142,11 @@ impl Export {
     pub fn newest(&self) -> &str {
         &self.newest
     }
+}
+
+/// Records and lockfiles may spell a name differently.
+fn canonical(subject: &Subject) -> String {
+    subject.ecosystem.canonical(&subject.name).into_owned()
 }
 
 #[cfg(test)]

@@ -12,10 +12,12 @@ const QUALIFIER: &AsciiSet = &COMPONENT.remove(b'/');
 /// The package URL of one package.
 pub fn of(ecosystem: Ecosystem, package: &Package) -> String {
     let mut purl = format!("pkg:{}/", ecosystem.purl_type());
-    // npm's scopes are namespaces, and npm's names are compared in lower case.
+    // What stands before the last `/` (a scope, a vendor, a module's host) is the namespace. The types' definitions say whose
+    // names are written in lower case.
     let name = match ecosystem {
-        Ecosystem::Npm => package.name.to_lowercase(),
-        Ecosystem::CratesIo => package.name.clone(),
+        Ecosystem::Npm | Ecosystem::Go => package.name.to_lowercase(),
+        Ecosystem::PyPi | Ecosystem::Packagist => ecosystem.canonical(&package.name).into_owned(),
+        Ecosystem::CratesIo | Ecosystem::RubyGems => package.name.clone(),
     };
     let parts: Vec<String> = name.split('/').map(|part| utf8_percent_encode(part, COMPONENT).to_string()).collect();
     purl.push_str(&parts.join("/"));
@@ -53,6 +55,14 @@ mod tests {
             (Ecosystem::CratesIo, package("zstd-sys", "2.0.8+zstd.1.5.5", Origin::Registry), "pkg:cargo/zstd-sys@2.0.8%2Bzstd.1.5.5"),
             (Ecosystem::CratesIo, package("x", "1.0.0", git), "pkg:cargo/x@1.0.0?vcs_url=https://example.com/a%20b.git%40abc1234"),
             (Ecosystem::Npm, package("x", "", Origin::Local), "pkg:npm/x"),
+            (Ecosystem::PyPi, package("jinja2", "2.11.2", Origin::Registry), "pkg:pypi/jinja2@2.11.2"),
+            (
+                Ecosystem::Go,
+                package("github.com/BurntSushi/toml", "v1.0.0", Origin::Registry),
+                "pkg:golang/github.com/burntsushi/toml@v1.0.0",
+            ),
+            (Ecosystem::RubyGems, package("RedCloth", "4.3.2", Origin::Registry), "pkg:gem/RedCloth@4.3.2"),
+            (Ecosystem::Packagist, package("twig/twig", "v2.14.0", Origin::Registry), "pkg:composer/twig/twig@v2.14.0"),
         ] {
             assert_eq!(of(ecosystem, &package), expected);
         }

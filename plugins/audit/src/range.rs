@@ -1,14 +1,14 @@
 //! Whether a version lies in what an advisory says is affected, and which version mends it.
 //!
-//! The rules are the OSV schema's ("Evaluation", <https://ossf.github.io/osv-schema/#evaluation>) with the precedence of
-//! SemVer 2.0, section 11, for npm and crates.io alike. `GIT` ranges need the repository's history and are left to the OSV
+//! The rules are the OSV schema's ("Evaluation", <https://ossf.github.io/osv-schema/#evaluation>), with the order of
+//! [`crate::version`], which is each ecosystem's own. `GIT` ranges need the repository's history and are left to the OSV
 //! service, which has it; what they cover is listed in `versions` too, as the schema demands.
 
 use std::cmp::Ordering;
 
-use semver::{BuildMetadata, Prerelease, Version};
-
 use crate::advisory::{Affected, Event, Range};
+use crate::inventory::Ecosystem;
+use crate::version::Version;
 
 /// What an advisory says about one version of one package.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,42 +46,26 @@ impl Remedy {
     }
 }
 
-/// A version as npm and Cargo write it, and as advisories sometimes do: with a `v` in front, or with parts missing.
-pub fn parse_version(text: &str) -> Option<Version> {
-    let text = text.trim();
-    let text = text.strip_prefix(['v', 'V', '=']).unwrap_or(text);
-    if let Ok(version) = Version::parse(text) {
-        return Some(version);
-    }
-    let end = text.find(['-', '+']).unwrap_or(text.len());
-    let (numbers, rest) = text.split_at(end);
-    let mut parts = [0; 3];
-    let mut count = 0;
-    for part in numbers.split('.') {
-        *parts.get_mut(count)? = part.parse().ok()?;
-        count += 1;
-    }
-    (count < 3).then(|| Version::parse(&format!("{}.{}.{}{rest}", parts[0], parts[1], parts[2])).ok())?
-}
-
 /// Whether `version`, written as `text` in the lockfile, is affected according to the entries about its package.
-pub fn evaluate<'a>(text: &str, version: Option<&Version>, entries: impl Iterator<Item = &'a Affected>) -> Verdict {
+pub fn evaluate<'a>(ecosystem: Ecosystem, text: &str, version: Option<&Version>, entries: impl Iterator<Item = &'a Affected>) -> Verdict {
     let mut remedy: Option<Remedy> = None;
     let mut unreadable = None;
     let mut settled = Some(None);
     for affected in entries {
         let ranges = || affected.ranges.iter().filter(|range| range.kind == "SEMVER" || range.kind == "ECOSYSTEM");
-        let listed = affected.versions.iter().any(|listed| listed == text);
+        let listed = affected.versions.iter().any(|listed| {
+            listed == text || version.is_some_and(|version| Version::parse(ecosystem, listed).is_some_and(|listed| listed == *version))
+        });
         let mut here = None;
         for range in ranges() {
-            settled = settled.and_then(|before: Option<Version>| Some(before.max(Some(end_of(range)?))));
+            settled = settled.and_then(|before: Option<Version>| Some(before.max(Some(end_of(ecosystem, range)?))));
             let Some(version) = version else {
-                unreadable.get_or_insert_with(|| format!("the installed version `{text}` is no semantic version"));
+                unreadable.get_or_insert_with(|| format!("the installed version `{text}` is no {}", kind(ecosystem)));
                 continue;
             };
-            match contains(range, version) {
+            match contains(ecosystem, range, version) {
                 Ok(false) => {}
-                Ok(true) => here = Some(merge(here.unwrap_or_default(), way_out(range, version))),
+                Ok(true) => here = Some(merge(here.unwrap_or_default(), way_out(ecosystem, range, version))),
                 Err(what) => {
                     unreadable.get_or_insert(what);
                 }
@@ -89,7 +73,7 @@ pub fn evaluate<'a>(text: &str, version: Option<&Version>, entries: impl Iterato
         }
         if listed && here.is_none() {
             // No range of the entry says how to get out; the next fix that it names at all is the best there is.
-            let fixes = version.iter().flat_map(|version| ranges().filter_map(|range| way_out(range, version).fixed));
+            let fixes = version.iter().flat_map(|version| ranges().filter_map(|range| way_out(ecosystem, range, version).fixed));
             here = Some(Remedy { fixed: fixes.min(), ..Remedy::default() });
         }
         if let Some(found) = here {
@@ -109,23 +93,23 @@ fn merge(one: Remedy, other: Remedy) -> Remedy {
 }
 
 /// `IncludedInRanges` for one range.
-fn contains(range: &Range, version: &Version) -> Result<bool, String> {
+fn contains(ecosystem: Ecosystem, range: &Range, version: &Version) -> Result<bool, String> {
     let mut limits = Vec::new();
     let mut timeline = Vec::new();
     for event in &range.events {
         match event {
             Event::Limit(limit) => limits.push(limit.as_str()),
-            Event::Introduced(at) | Event::Fixed(at) | Event::LastAffected(at) => timeline.push((point(at)?, event)),
+            Event::Introduced(at) | Event::Fixed(at) | Event::LastAffected(at) => timeline.push((point(ecosystem, at)?, event)),
         }
     }
-    if !before_limits(&limits, version)? {
+    if !before_limits(ecosystem, &limits, version)? {
         return Ok(false);
     }
     // Stable: events at the same version keep the order in which the record tells them.
-    timeline.sort_by(|(one, _), (other, _)| one.cmp_precedence(other));
+    timeline.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut vulnerable = false;
     for (at, event) in timeline {
-        let order = version.cmp_precedence(&at);
+        let order = version.cmp(&at);
         match event {
             Event::Introduced(_) if order != Ordering::Less => vulnerable = true,
             Event::Fixed(_) if order != Ordering::Less => vulnerable = false,
@@ -136,31 +120,36 @@ fn contains(range: &Range, version: &Version) -> Result<bool, String> {
     Ok(vulnerable)
 }
 
-fn before_limits(limits: &[&str], version: &Version) -> Result<bool, String> {
+fn before_limits(ecosystem: Ecosystem, limits: &[&str], version: &Version) -> Result<bool, String> {
     if limits.is_empty() {
         return Ok(true);
     }
     for limit in limits {
-        if limit.contains('*') || version.cmp_precedence(&point(limit)?) == Ordering::Less {
+        if limit.contains('*') || *version < point(ecosystem, limit)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// A version of a timeline. `0` sorts before every other version, so before `0.0.0-alpha` too.
-fn point(text: &str) -> Result<Version, String> {
-    if text == "0" {
-        let pre = Prerelease::new("0").unwrap_or(Prerelease::EMPTY);
-        return Ok(Version { major: 0, minor: 0, patch: 0, pre, build: BuildMetadata::EMPTY });
+fn point(ecosystem: Ecosystem, text: &str) -> Result<Version, String> {
+    Version::point(ecosystem, text).ok_or_else(|| format!("`{text}` in its range is no {}", kind(ecosystem)))
+}
+
+/// What a version of the ecosystem is called.
+fn kind(ecosystem: Ecosystem) -> &'static str {
+    match ecosystem {
+        Ecosystem::Npm | Ecosystem::CratesIo | Ecosystem::Go => "semantic version",
+        Ecosystem::PyPi => "version by PEP 440",
+        Ecosystem::RubyGems => "gem version",
+        Ecosystem::Packagist => "version that Composer can order",
     }
-    parse_version(text).ok_or_else(|| format!("`{text}` in its range is no semantic version"))
 }
 
 /// The next fix above `version` in a range that contains it.
-fn way_out(range: &Range, version: &Version) -> Remedy {
-    let above = |text: &String, least: Ordering| parse_version(text).filter(|at| at.cmp_precedence(version) >= least);
-    let lowest = |found: Vec<Version>| found.into_iter().min_by(|one, other| one.cmp_precedence(other));
+fn way_out(ecosystem: Ecosystem, range: &Range, version: &Version) -> Remedy {
+    let above = |text: &String, least: Ordering| Version::parse(ecosystem, text).filter(|at| at.cmp(version) >= least);
+    let lowest = |found: Vec<Version>| found.into_iter().min();
     let fixed = range.events.iter().filter_map(|event| match event {
         Event::Fixed(at) => above(at, Ordering::Greater),
         _ => None,
@@ -173,16 +162,16 @@ fn way_out(range: &Range, version: &Version) -> Remedy {
 }
 
 /// The fix that ends a range for good; `None` if it has no end or its end is no fix.
-fn end_of(range: &Range) -> Option<Version> {
+fn end_of(ecosystem: Ecosystem, range: &Range) -> Option<Version> {
     let mut timeline = Vec::new();
     for event in &range.events {
         match event {
-            Event::Introduced(at) => timeline.push((point(at).ok()?, false)),
-            Event::Fixed(at) => timeline.push((point(at).ok()?, true)),
+            Event::Introduced(at) => timeline.push((point(ecosystem, at).ok()?, false)),
+            Event::Fixed(at) => timeline.push((point(ecosystem, at).ok()?, true)),
             Event::LastAffected(_) | Event::Limit(_) => return None,
         }
     }
-    timeline.sort_by(|(one, _), (other, _)| one.cmp_precedence(other));
+    timeline.sort_by(|(one, _), (other, _)| one.cmp(other));
     timeline.pop().filter(|(_, fixed)| *fixed).map(|(at, _)| at)
 }
 
@@ -194,8 +183,16 @@ mod tests {
     use super::*;
 
     fn verdict(version: &str, affected: serde_json::Value) -> Verdict {
+        verdict_in(Ecosystem::Npm, version, affected)
+    }
+
+    fn verdict_in(ecosystem: Ecosystem, version: &str, affected: serde_json::Value) -> Verdict {
         let entries: Vec<Affected> = serde_json::from_value(affected).unwrap();
-        evaluate(version, parse_version(version).as_ref(), entries.iter())
+        evaluate(ecosystem, version, parse(ecosystem, version).as_ref(), entries.iter())
+    }
+
+    fn parse(ecosystem: Ecosystem, version: &str) -> Option<Version> {
+        Version::parse(ecosystem, version)
     }
 
     fn fixed_in(version: &str, affected: serde_json::Value) -> Option<String> {
@@ -228,7 +225,7 @@ mod tests {
 
         let last = range("ECOSYSTEM", json!([{ "introduced": "0" }, { "last_affected": "2.1.214" }]));
         let Verdict::Affected(remedy) = verdict("2.1.214", last.clone()) else { panic!("2.1.214 is affected") };
-        assert_eq!((remedy.fixed, remedy.last_affected), (None, Some(Version::new(2, 1, 214))));
+        assert_eq!((remedy.fixed, remedy.last_affected), (None, parse(Ecosystem::Npm, "2.1.214")));
         assert_eq!(fixed_in("2.1.215", last), None);
 
         let limited = range("SEMVER", json!([{ "introduced": "1.0.0" }, { "limit": "2.0.0" }]));
@@ -293,13 +290,55 @@ mod tests {
     }
 
     #[test]
-    fn short_and_prefixed_versions_are_completed() {
-        for (text, whole) in [("v1.2.3", "1.2.3"), ("1.2", "1.2.0"), ("3", "3.0.0"), ("1.0-beta.2", "1.0.0-beta.2"), ("=4.1.0", "4.1.0")] {
-            assert_eq!(parse_version(text), Some(Version::parse(whole).unwrap()), "{text}");
+    fn each_ecosystem_is_judged_in_its_own_order() {
+        let range = |kind: &str, introduced: &str, fixed: &str| json!([{ "ranges": [{ "type": kind, "events": [{ "introduced": introduced }, { "fixed": fixed }] }] }]);
+        use Ecosystem::{Go, Packagist, PyPi, RubyGems};
+        for (ecosystem, kind, introduced, fixed, version, affected) in [
+            // A post-release is after its release, a release candidate before; neither is a semantic version.
+            (PyPi, "ECOSYSTEM", "0", "2.11.3", "2.11.2.post1", true),
+            (PyPi, "ECOSYSTEM", "0", "2.0", "2.0rc1", true),
+            (PyPi, "ECOSYSTEM", "0", "2.0", "2.0.0", false),
+            (PyPi, "ECOSYSTEM", "0", "2.0", "2.0.0.post1", false),
+            (PyPi, "SEMVER", "0", "1.10.0", "1.9", true),
+            (PyPi, "ECOSYSTEM", "0", "2021.1", "1!0.1", false),
+            (RubyGems, "ECOSYSTEM", "2.0", "2.2.3.1", "2.2.3", true),
+            (RubyGems, "ECOSYSTEM", "2.0", "2.2.3.1", "2.2.3.2", false),
+            (RubyGems, "ECOSYSTEM", "6.0.0", "6.0.0.rc2", "6.0.0.rc1", false),
+            (RubyGems, "ECOSYSTEM", "6.0.0.beta1", "6.0.0.rc2", "6.0.0.rc1", true),
+            (Packagist, "ECOSYSTEM", "2.0.0", "2.14.1", "v2.14.0", true),
+            (Packagist, "ECOSYSTEM", "2.0.0", "2.14", "v2.14.0", false),
+            (Packagist, "ECOSYSTEM", "1.0.0-beta1", "1.0.0", "1.0.0-RC2", true),
+            (Packagist, "ECOSYSTEM", "0", "1.0.0", "1.0.0-p1", false),
+            (Go, "SEMVER", "0", "0.3.7", "v0.3.5", true),
+            (Go, "SEMVER", "0", "0.0.0-20220412211240-33da011f77ad", "v0.0.0-20210101000000-0123456789ab", true),
+            (Go, "SEMVER", "0", "3.2.1", "v3.2.1+incompatible", false),
+        ] {
+            let verdict = verdict_in(ecosystem, version, range(kind, introduced, fixed));
+            assert_eq!(matches!(verdict, Verdict::Affected(_)), affected, "{ecosystem:?} {version}: {verdict:?}");
+            assert!(!matches!(verdict, Verdict::Unreadable(_)), "{ecosystem:?} {version}: {verdict:?}");
         }
-        for text in ["", "latest", "1.2.3.4", "1.x", "01.2.3", "-1", "git+ssh://x#y"] {
-            assert_eq!(parse_version(text), None, "{text}");
+    }
+
+    #[test]
+    fn listed_versions_are_the_same_if_the_ecosystem_says_so() {
+        let listed = |version: &str| json!([{ "versions": [version] }]);
+        for (ecosystem, written, installed, same) in [
+            (Ecosystem::PyPi, "1.0", "1.0.0", true),
+            (Ecosystem::PyPi, "1.0rc1", "1.0.0-rc.1", true),
+            (Ecosystem::Packagist, "v2.14.0", "2.14.0", true),
+            (Ecosystem::Go, "0.3.5", "v0.3.5", true),
+            (Ecosystem::PyPi, "1.0", "1.0.post1", false),
+        ] {
+            let verdict = verdict_in(ecosystem, installed, listed(written));
+            assert_eq!(matches!(verdict, Verdict::Affected(_)), same, "{ecosystem:?} {installed}: {verdict:?}");
         }
+    }
+
+    #[test]
+    fn a_branch_of_composer_cannot_be_judged() {
+        let affected = json!([{ "ranges": [{ "type": "ECOSYSTEM", "events": [{ "introduced": "0" }, { "fixed": "2.0" }] }] }]);
+        let verdict = verdict_in(Ecosystem::Packagist, "dev-main", affected);
+        assert_eq!(verdict, Verdict::Unreadable("the installed version `dev-main` is no version that Composer can order".into()));
     }
 
     /// Versions on a small grid, with prereleases, so that events and versions often meet.
@@ -367,14 +406,8 @@ mod tests {
                 .map(|(fixed, at)| if *fixed { json!({ "fixed": GRID[*at] }) } else { json!({ "introduced": GRID[*at] }) }).collect();
             let affected = json!([{ "ranges": [{ "type": "SEMVER", "events": written }] }]);
             if let Some(fix) = fixed_in(GRID[version], affected).filter(|fix| fix != "none") {
-                prop_assert!(parse_version(&fix).unwrap() > parse_version(GRID[version]).unwrap());
+                prop_assert!(parse(Ecosystem::Npm, &fix).unwrap() > parse(Ecosystem::Npm, GRID[version]).unwrap());
             }
-        }
-
-        #[test]
-        fn no_text_makes_the_version_reader_panic(text in "\\PC{0,24}") {
-            let _ = parse_version(&text);
-            let _ = point(&text);
         }
     }
 }

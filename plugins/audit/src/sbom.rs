@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::inventory::{Lockfile, Origin, Package, StatedLicense};
+use crate::inventory::{Ecosystem, Lockfile, Origin, Package, StatedLicense};
 use crate::license;
 use crate::matching::Subjects;
 use crate::purl;
@@ -111,7 +111,11 @@ fn component(lockfile: &Lockfile, package: &Package, reference: &str) -> Value {
         component.insert("purl".into(), purl::of(lockfile.ecosystem, package).into());
     }
     // The names are registered in CycloneDX's property taxonomy.
-    let marks = [("cdx:npm:package:development", package.dev), ("cdx:npm:package:bundled", package.bundled)];
+    let development = match lockfile.ecosystem {
+        Ecosystem::Packagist => "cdx:composer:package:isDevRequirement",
+        _ => "cdx:npm:package:development",
+    };
+    let marks = [(development, package.dev), ("cdx:npm:package:bundled", package.bundled)];
     let properties: Vec<Value> = marks.iter().filter(|(_, set)| *set).map(|(name, _)| json!({ "name": name, "value": "true" })).collect();
     if !properties.is_empty() {
         component.insert("properties".into(), properties.into());

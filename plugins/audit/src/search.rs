@@ -5,7 +5,7 @@
 
 use glob::{MatchOptions, Pattern};
 
-use crate::lockfile::Format;
+use crate::lockfile::{Format, NAMES, beside};
 
 /// `*` stays within a folder, as it does in a shell.
 const OPTIONS: MatchOptions = MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: false };
@@ -62,13 +62,19 @@ pub fn choose(paths: &[String], lockfiles: Option<&[String]>, exclude: &[String]
             }
         }
     }
+    // A `go.sum` is read with the `go.mod` beside it, which is a lockfile only where it stands alone.
+    let sums: Vec<String> = chosen.iter().filter(|path| Format::of(path) == Some(Format::GoSum)).cloned().collect();
+    chosen.retain(|path| Format::of(path) != Some(Format::GoMod) || !sums.contains(&beside(path, "go.sum")));
     if chosen.is_empty() {
-        return Err(
-            "no package-lock.json, npm-shrinkwrap.json or Cargo.lock found in the workspace. Grant the files, or name the lockfiles in `lockfiles`".into(),
-        );
+        return Err(format!("no {NAMES} found in the workspace. Grant the files, or name the lockfiles in `lockfiles`"));
     }
     chosen.sort();
     Ok(chosen)
+}
+
+/// Whether `exclude` leaves this path out. Globs that are none were an error of [`choose`].
+pub fn is_excluded(path: &str, exclude: &[String]) -> bool {
+    exclude.iter().filter_map(|glob| pattern("exclude", glob).ok()).any(|glob| glob.matches_with(path, OPTIONS))
 }
 
 fn pattern(setting: &str, glob: &str) -> Result<Pattern, String> {
@@ -108,10 +114,17 @@ mod tests {
     }
 
     #[test]
+    fn a_go_module_is_one_lockfile() {
+        assert_eq!(choose_from(&["a/go.mod", "a/go.sum", "b/go.mod"], None, &[]).unwrap(), ["a/go.sum", "b/go.mod"]);
+        assert_eq!(choose_from(&["a/go.mod", "a/go.sum"], Some(&["**/go.*"]), &[]).unwrap(), ["a/go.sum"]);
+        assert_eq!(choose_from(&["a/go.mod", "a/go.sum"], Some(&["a/go.mod"]), &[]).unwrap(), ["a/go.mod"]);
+    }
+
+    #[test]
     fn nothing_is_passed_over_in_silence() {
         for (paths, lockfiles, part) in [
             (&["README.md"] as &[&str], None, "no package-lock.json"),
-            (&["Cargo.lock", "web/yarn.lock"], None, "web/yarn.lock is a lockfile of Yarn"),
+            (&["Cargo.lock", "web/bun.lock"], None, "web/bun.lock is a lockfile of Bun"),
             (&PATHS, Some(&["api/Cargo.lock"] as &[&str]), "nothing in the workspace matches `api/Cargo.lock`"),
             (&PATHS, Some(&["Cargo.lock", "**/poetry.lock"]), "matches `**/poetry.lock`"),
             (&PATHS, Some(&[]), "empty list"),

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::cargo_metadata;
 use crate::inventory::{Ecosystem, Lockfile, Package};
+use crate::lockfile::{Companions, Include, LockfileError};
 use crate::matching::{self, Subjects, Vulnerability};
 use crate::osv_api::{self, Reply, Transport, TransportError};
 use crate::osv_export::Export;
@@ -96,13 +97,20 @@ fn read_lockfiles(settings: &Settings) -> Result<Vec<Lockfile>, Failure> {
     let chosen = search::choose(&paths, settings.lockfiles.as_deref(), &settings.exclude).map_err(Failure::Misconfigured)?;
     let mut lockfiles = Vec::with_capacity(chosen.len());
     let mut wrong = Vec::new();
-    for (done, path) in chosen.iter().enumerate() {
-        progress::update(done as u64, chosen.len() as u64, format_args!("reading {path}"));
-        let bytes = files::read(path)?;
-        let manifest = if lockfile::wants_manifest(path, &bytes) { beside(path)? } else { None };
-        match lockfile::read(path, &bytes, manifest.as_deref()) {
-            Ok(lockfile) => {
+    // What a lockfile includes follows it, so the list grows while it is read.
+    let mut open: Vec<(String, Option<Included>)> = chosen.into_iter().map(|path| (path, None)).collect();
+    let mut at = 0;
+    while let Some((path, included)) = open.get(at).cloned() {
+        progress::update(at as u64, open.len() as u64, format_args!("reading {path}"));
+        at += 1;
+        match read_one(&path, included.as_ref())? {
+            Ok((lockfile, includes)) => {
                 log::info(format_args!("{path}: {} packages", lockfile.packages.iter().filter(|package| package.is_third_party()).count()));
+                for include in includes.into_iter().filter(|include| !search::is_excluded(&include.path, &settings.exclude)) {
+                    if !open.iter().any(|(known, _)| *known == include.path) {
+                        open.push((include.path, Some(Included { by: path.clone(), line: include.line })));
+                    }
+                }
                 lockfiles.push(lockfile);
             }
             Err(error) => wrong.push(error.to_string()),
@@ -118,13 +126,46 @@ fn read_lockfiles(settings: &Settings) -> Result<Vec<Lockfile>, Failure> {
     }
 }
 
-/// The `package.json` beside a lockfile, if there is one that may be read: it only makes the paths to packages exact.
-fn beside(lockfile: &str) -> Result<Option<String>, Failure> {
-    let path = lockfile.rsplit_once('/').map_or_else(|| "package.json".to_owned(), |(folder, _)| format!("{folder}/package.json"));
-    match files::read_optional(&path) {
+/// Which line made a file part of the audit.
+#[derive(Clone)]
+struct Included {
+    by: String,
+    line: u32,
+}
+
+/// One lockfile and what it includes.
+fn read_one(path: &str, included: Option<&Included>) -> Result<Result<(Lockfile, Vec<Include>), LockfileError>, Failure> {
+    let bytes = match (files::read_optional(path)?, included) {
+        (Some(bytes), _) => bytes,
+        (None, Some(Included { by, line })) => {
+            return Ok(Err(LockfileError {
+                path: by.clone(),
+                line: *line,
+                what: format!("it includes {path}, which does not exist"),
+                mend: "Mend the path, or take the line out".into(),
+            }));
+        }
+        (None, None) => files::read(path)?,
+    };
+    let mut companions = Companions::new();
+    for path in lockfile::companions(path, &bytes) {
+        if let Some(text) = companion(&path)? {
+            companions.insert(path, text);
+        }
+    }
+    let read = match included {
+        Some(_) => lockfile::read_included(path, &bytes),
+        None => lockfile::read(path, &bytes, &companions),
+    };
+    Ok(read.and_then(|read| Ok((read, lockfile::includes(path, &bytes, included.is_some())?))))
+}
+
+/// A file that says what the lockfile beside it leaves out, if there is one that may be read.
+fn companion(path: &str) -> Result<Option<String>, Failure> {
+    match files::read_optional(path) {
         Ok(bytes) => Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
         Err(error) if error.denial().is_some() => {
-            log::info(format_args!("{path} is not granted: {lockfile} alone does not say which packages the project asks for itself"));
+            log::info(format_args!("{path} is not granted: the lockfile alone does not say all about the project's own dependencies"));
             Ok(None)
         }
         Err(error) => Err(error.into()),

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::Date;
 use runner_sdk::report::{Finding, Location};
 
-use crate::inventory::{Ecosystem, Lockfile, Package, StatedLicense};
+use crate::inventory::{Ecosystem, Lockfile, Package, ShortestPaths, StatedLicense};
 use crate::license::{Policy, Verdict as LicenseVerdict};
-use crate::matching::{Subject, Subjects, Vulnerability};
+use crate::matching::{NOT_PINNED, Subject, Subjects, Vulnerability};
 use crate::purl;
 use crate::settings::{Ignore, Settings, Unknown};
 use crate::severity::{GRAVEST_FIRST, Level, name};
@@ -112,7 +112,8 @@ fn ignored(ignores: &[Ignore], subject: &Subject, vulnerability: &Vulnerability,
     let mut answer = Ignored::No;
     for (index, ignore) in ignores.iter().enumerate() {
         let same_id = ignore.id == vulnerability.id || vulnerability.aliases.contains(&ignore.id);
-        if !same_id || ignore.package.as_ref().is_some_and(|package| *package != subject.name) {
+        let canonical = |name| subject.ecosystem.canonical(name);
+        if !same_id || ignore.package.as_ref().is_some_and(|package| canonical(package) != canonical(&subject.name)) {
             continue;
         }
         used[index] = true;
@@ -150,7 +151,7 @@ fn vulnerability_findings(lockfiles: &[Lockfile], subject: &Subject, judged: &Ju
         if !also.is_empty() {
             message.push_str(&format!(" ({})", also.join("; ")));
         }
-        message.push_str(&format!("; needed by {}", paths.describe(places[0])));
+        message.push_str(&needed_by(&paths, places[0]));
         if places.len() > 1 {
             message.push_str(&format!(" and in {} more place{}", places.len() - 1, if places.len() == 2 { "" } else { "s" }));
         }
@@ -180,6 +181,11 @@ fn vulnerability_findings(lockfiles: &[Lockfile], subject: &Subject, judged: &Ju
         });
     }
     findings
+}
+
+/// The way to a package, unless the lockfile does not say who needs it.
+fn needed_by(paths: &ShortestPaths<'_>, package: usize) -> String {
+    if paths.to(package).len() > 1 { format!("; needed by {}", paths.describe(package)) } else { String::new() }
 }
 
 fn place(lockfile: &Lockfile, package: &Package) -> Location {
@@ -229,7 +235,7 @@ fn licenses(lockfiles: &[Lockfile], settings: &Settings, policy: &Policy) -> Lic
                 severity: if counted { Level::High } else { Level::Low },
                 tool: "licenses".into(),
                 rule: if what.starts_with("no licence") { "license-unknown".into() } else { "license".into() },
-                message: format!("{}: {what}; needed by {}", package.label(), paths.describe(index)),
+                message: format!("{}: {what}{}", package.label(), needed_by(&paths, index)),
                 location: Some(place(lockfile, package)),
                 help: format!(
                     "replace it, add the licence to `licenses.allow`, or add {{ package = \"{}\", license = \"{example}\", reason = \"…\" }} to `licenses.exceptions`",
@@ -272,9 +278,10 @@ fn gap(ecosystem: Ecosystem, subjects: &[Subject]) -> Finding {
 
 fn unmatched(lockfile: &Lockfile, package: usize, why: &str) -> Finding {
     let package = &lockfile.packages[package];
+    let help = if why == NOT_PINNED { "pin it with `==`, as `pip-compile`, `uv pip compile` and `pip freeze` do" } else { "" };
     Finding {
         location: Some(place(lockfile, package)),
-        ..setting_finding("not-matched", format!("{}: no advisory can be looked up for it, since {why}", package.label()), "")
+        ..setting_finding("not-matched", format!("{}: no advisory can be looked up for it, since {why}", package.label()), help)
     }
 }
 

@@ -653,7 +653,7 @@ impl Builder<'_> {
         if !decided {
             return true;
         }
-        match when.evaluate(&Nothing) {
+        match when.try_out(&Nothing) {
             Ok(_) => true,
             Err(message) => {
                 diagnostics.push(

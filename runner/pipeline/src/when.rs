@@ -170,11 +170,19 @@ impl Condition {
         if self.gate.unchanged.is_some() {
             return Ok(false);
         }
-        let answer = self.program.as_ref().map_or(Ok(true), |program| self.execute(program, results))?;
+        let answer = self.try_out(results)?;
         match &self.gate.refusal {
             Some(refusal) if answer => Err(refusal.clone()),
             _ => Ok(answer),
         }
+    }
+
+    /// Whether the condition itself has an answer, whatever stands before the stage.
+    ///
+    /// # Errors
+    /// Why it has none.
+    pub(crate) fn try_out(&self, results: &dyn Results) -> Result<bool, String> {
+        self.program.as_ref().map_or(Ok(true), |program| self.execute(program, results))
     }
 
     fn execute(&self, program: &Program, results: &dyn Results) -> Result<bool, String> {

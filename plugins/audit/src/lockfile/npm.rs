@@ -14,7 +14,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{LockfileError, line_of, npm_v1};
+use super::{Companions, Format, LockfileError, beside, folder_name, line_of, npm_v1};
 use crate::inventory::{Checksum, Ecosystem, Lockfile, Origin, Package, StatedLicense};
 
 const NEWEST: u64 = 3;
@@ -59,12 +59,7 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub fn error(&self, line: u32, what: impl Into<String>) -> LockfileError {
-        LockfileError {
-            path: self.path.into(),
-            line,
-            what: what.into(),
-            mend: "Write it anew with `npm install --package-lock-only`".into(),
-        }
+        Format::Npm.error(self.path, line, what)
     }
 
     /// The line on which `part`, a slice of this text, starts.
@@ -91,8 +86,8 @@ pub fn is_version_1(bytes: &[u8]) -> bool {
     serde_json::from_slice::<Version>(bytes).is_ok_and(|file| file.lockfile_version.unwrap_or(1) == 1)
 }
 
-/// Reads the text of a lockfile; `manifest` is the text of the `package.json` beside it.
-pub fn read(path: &str, text: &str, manifest: Option<&str>) -> Result<Lockfile, LockfileError> {
+/// Reads the text of a lockfile.
+pub fn read(path: &str, text: &str, companions: &Companions) -> Result<Lockfile, LockfileError> {
     let source = Source { path, text };
     let file: File<'_> = source.parse(text, "it")?;
     let version = match &file.lockfile_version {
@@ -108,7 +103,7 @@ pub fn read(path: &str, text: &str, manifest: Option<&str>) -> Result<Lockfile, 
     }
     let root = file.name.unwrap_or_else(|| folder_name(path));
     let packages = match (version, file.packages) {
-        (1, _) => npm_v1::read(&source, root, file.dependencies.unwrap_or_default(), manifest)?,
+        (1, _) => npm_v1::read(&source, root, file.dependencies.unwrap_or_default(), companions.get(&beside(path, "package.json")))?,
         (_, Some(packages)) => read_packages(&source, root, packages)?,
         (version, None) => return Err(source.error(0, format!("it says lockfileVersion {version} but has no `packages`"))),
     };
@@ -247,10 +242,6 @@ pub(super) fn integrity(text: &str) -> Vec<Checksum> {
         Some(Checksum { algorithm, hex: bytes.iter().map(|byte| format!("{byte:02x}")).collect() })
     });
     each.collect()
-}
-
-fn folder_name(path: &str) -> String {
-    path.rsplit('/').nth(1).unwrap_or("(root)").to_owned()
 }
 
 /// serde_json ends its messages with ` at line 1 column 2`, which would name the wrong line.

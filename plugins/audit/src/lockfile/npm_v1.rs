@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::LockfileError;
 use super::npm::{Source, git, integrity, origin};
+use super::{LockfileError, beside};
 use crate::inventory::{Origin, Package};
 
 /// Deeper trees than any `node_modules` (paths there end at some hundred characters on common systems).
@@ -40,14 +40,32 @@ struct Entry<'a> {
     dependencies: Option<Raw<'a>>,
 }
 
+/// What is read of a `package.json`.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Manifest {
-    name: Option<String>,
-    dependencies: BTreeMap<String, Value>,
-    dev_dependencies: BTreeMap<String, Value>,
-    optional_dependencies: BTreeMap<String, Value>,
-    peer_dependencies: BTreeMap<String, Value>,
+pub(super) struct Manifest {
+    pub name: Option<String>,
+    pub dependencies: BTreeMap<String, Value>,
+    pub dev_dependencies: BTreeMap<String, Value>,
+    pub optional_dependencies: BTreeMap<String, Value>,
+    pub peer_dependencies: BTreeMap<String, Value>,
+}
+
+impl Manifest {
+    pub fn read(path: &str, text: &str) -> Result<Self, LockfileError> {
+        serde_json::from_str(text).map_err(|invalid| LockfileError {
+            path: path.into(),
+            line: u32::try_from(invalid.line()).unwrap_or(0),
+            what: "it cannot be read".into(),
+            mend: "It says which packages of the lockfile the project itself asks for: mend it".into(),
+        })
+    }
+
+    /// Whether a package is asked for, and only for development.
+    pub fn is_dev(&self, name: &str) -> bool {
+        let asked = |list: &BTreeMap<String, Value>| list.contains_key(name);
+        asked(&self.dev_dependencies) && !asked(&self.dependencies) && !asked(&self.optional_dependencies)
+    }
 }
 
 /// The packages nested at one place of the tree.
@@ -61,16 +79,9 @@ struct Tree<'s, 'a> {
     levels: Vec<Level>,
 }
 
-pub(super) fn read(source: &Source<'_>, root: String, raw: Raw<'_>, manifest: Option<&str>) -> Result<Vec<Package>, LockfileError> {
-    let manifest: Option<Manifest> = match manifest {
-        Some(text) => Some(serde_json::from_slice(text.as_bytes()).map_err(|invalid| LockfileError {
-            path: sibling(source.path),
-            line: u32::try_from(invalid.line()).unwrap_or(0),
-            what: "it cannot be read".into(),
-            mend: "It says which packages of the lockfile the project itself asks for: mend it".into(),
-        })?),
-        None => None,
-    };
+pub(super) fn read(source: &Source<'_>, root: String, raw: Raw<'_>, manifest: Option<&String>) -> Result<Vec<Package>, LockfileError> {
+    let place = beside(source.path, "package.json");
+    let manifest = manifest.map(|text| Manifest::read(&place, text)).transpose()?;
     let mut tree = Tree { source, packages: vec![Package::new(root, "", Origin::Local, 1)], requires: Vec::new(), levels: Vec::new() };
     tree.level(raw, &[], 1)?;
 
@@ -154,8 +165,4 @@ fn package(installed: &str, entry: &Entry<'_>, line: u32) -> Package {
         Some(other) => Package::new(installed, "", other, line),
         None => Package::new(installed, version, origin(entry.resolved.as_str()), line),
     }
-}
-
-fn sibling(path: &str) -> String {
-    path.rsplit_once('/').map_or_else(|| "package.json".into(), |(folder, _)| format!("{folder}/package.json"))
 }

@@ -2,12 +2,14 @@
 
 use jiff::civil::date;
 use plugin_audit::inventory::Lockfile;
+use plugin_audit::lockfile::{Companions, read};
 use plugin_audit::settings::Settings;
 use plugin_audit::verdict::{Evidence, Verdict, judge};
 use runner_sdk::report::{Finding, Severity};
 use serde_json::{Value, json};
 
 use crate::export::look_up;
+use crate::formats::{COMPOSER, GEMFILE, REQUIREMENTS, YARN_V1};
 use crate::lockfiles::{CARGO_V4, NPM_V1, NPM_V3, cargo, npm};
 
 fn audit(lockfiles: &[Lockfile], settings: Value) -> Verdict {
@@ -70,6 +72,56 @@ fn an_npm_workspace_is_audited() {
         assert!(lodash.message.ends_with("needed by shop → lodash4 (lodash 4.17.20)"), "{}", lodash.message);
         assert_eq!(finding(&verdict, "GHSA-hrpp-h998-j3pp").help, "upgrade qs to 6.5.3 within its release line, or to ≥ 6.10.3");
     }
+}
+
+#[test]
+fn each_ecosystem_is_audited() {
+    for (path, text, rule, message, help) in [
+        (
+            "requirements.txt",
+            REQUIREMENTS,
+            "GHSA-g3rq-g295-4j3m",
+            "jinja2 2.11.2: urlize takes very long for some texts (CVSS 5.3; also CVE-2020-28493); needed by (root) → jinja2 2.11.2",
+            "upgrade jinja2 to ≥ 2.11.3",
+        ),
+        (
+            "Gemfile.lock",
+            GEMFILE,
+            "GHSA-hxqx-xwvh-44m2",
+            "rack 2.2.3: some multipart requests take very long to parse (CVSS 7.5; also CVE-2022-30122); needed by engine → rack 2.2.3",
+            "upgrade rack to ≥ 2.2.3.1",
+        ),
+        (
+            "composer.lock",
+            COMPOSER,
+            "GHSA-52m2-vc4m-jj33",
+            "twig/twig v2.14.0: template names can lead out of the template folder (CVSS 7.5; also CVE-2022-39261); needed by (root) → twig/twig v2.14.0",
+            "upgrade twig/twig to 2.15.3 within its release line, or to ≥ 3.4.3",
+        ),
+        ("yarn.lock", YARN_V1, "GHSA-35jh-r3h4-6jhm", "lodash 4.17.20: ", "upgrade lodash to ≥ 4.17.21"),
+    ] {
+        let verdict = audit(&[read(path, text.as_bytes(), &Companions::new()).unwrap()], json!({}));
+        let found = finding(&verdict, rule);
+        assert!(found.counted && found.message.starts_with(message), "{path}: {}", found.message);
+        assert_eq!((found.help.as_str(), found.location.as_ref().unwrap().path.as_str()), (help, path));
+    }
+}
+
+#[test]
+fn names_are_the_same_however_they_are_spelled() {
+    let lockfiles = [read("requirements.txt", REQUIREMENTS.as_bytes(), &Companions::new()).unwrap()];
+    let ignore = json!({ "id": "CVE-2020-28493", "package": "Jinja2", "reason": "no such texts", "expires": "2027-01-31" });
+    assert!(audit(&lockfiles, json!({ "ignore": [ignore] })).passed);
+}
+
+#[test]
+fn what_is_not_pinned_is_said_to_be_unaudited() {
+    let verdict = audit(&[read("requirements.txt", b"requests>=2\nflask==3.0.0\n", &Companions::new()).unwrap()], json!({}));
+    assert!(verdict.passed);
+    let open = finding(&verdict, "not-matched");
+    assert_eq!(open.message, "requests: no advisory can be looked up for it, since it is not pinned: can't be audited");
+    assert!(open.help.starts_with("pin it with `==`") && open.location.as_ref().unwrap().line == 1, "{}", open.help);
+    assert!(verdict.summary.ends_with(", 1 package that no advisory can be looked up for"), "{}", verdict.summary);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Each format is read as the tool means it.
 
 use plugin_audit::inventory::{Lockfile, Origin, Package, StatedLicense};
-use plugin_audit::lockfile::read;
+use plugin_audit::lockfile::{Companions, read};
 use proptest::prelude::*;
 
 pub const NPM_V1: &str = include_str!("../../fixtures/npm/v1/package-lock.json");
@@ -15,16 +15,20 @@ const CARGO_V2: &str = include_str!("../../fixtures/cargo/v2/Cargo.lock");
 const CARGO_V3: &str = include_str!("../../fixtures/cargo/v3/Cargo.lock");
 pub const CARGO_V4: &str = include_str!("../../fixtures/cargo/v4/Cargo.lock");
 
+pub fn manifest(path: &str, text: &str) -> Companions {
+    Companions::from([(path.to_owned(), text.to_owned())])
+}
+
 pub fn npm(text: &str) -> Lockfile {
-    read("package-lock.json", text.as_bytes(), Some(MANIFEST)).unwrap()
+    read("package-lock.json", text.as_bytes(), &manifest("package.json", MANIFEST)).unwrap()
 }
 
 pub fn cargo(text: &str) -> Lockfile {
-    read("Cargo.lock", text.as_bytes(), None).unwrap()
+    read("Cargo.lock", text.as_bytes(), &Companions::new()).unwrap()
 }
 
 /// `name version`, its shortest path and its marks, for each third-party package, sorted.
-fn describe(lockfile: &Lockfile) -> Vec<String> {
+pub fn describe(lockfile: &Lockfile) -> Vec<String> {
     let paths = lockfile.shortest_paths();
     let mark = |set, name: &str| if set { format!(" {name}") } else { String::new() };
     let mut lines: Vec<String> = lockfile
@@ -41,7 +45,7 @@ fn describe(lockfile: &Lockfile) -> Vec<String> {
     lines
 }
 
-fn find<'a>(lockfile: &'a Lockfile, name: &str, version: &str) -> &'a Package {
+pub fn find<'a>(lockfile: &'a Lockfile, name: &str, version: &str) -> &'a Package {
     lockfile.packages.iter().find(|package| package.name == name && package.version == version).unwrap()
 }
 
@@ -66,7 +70,7 @@ fn npms_three_versions_tell_the_same() {
 
 #[test]
 fn without_a_package_json_version_1_starts_from_what_nobody_requires() {
-    let lockfile = read("package-lock.json", NPM_V1.as_bytes(), None).unwrap();
+    let lockfile = read("package-lock.json", NPM_V1.as_bytes(), &Companions::new()).unwrap();
     let described = describe(&lockfile);
     assert!(described.contains(&"shop → strip-ansi 6.0.0 → ansi-regex 5.0.0: dev".to_owned()), "{described:?}");
     assert!(described.contains(&"shop → mkdirp 0.5.5 → minimist 1.2.5:".to_owned()), "{described:?}");
@@ -97,7 +101,7 @@ fn npm_entries_keep_licence_alias_and_digest() {
 fn npm_packages_from_elsewhere_are_told_apart() {
     let git = Origin::Git { repository: "file:///home/dev/gitdep".into(), commit: "aa4747b364a1aa730d5480416d5c26bcec90dab6".into() };
     for (text, version) in [(SOURCES_V1, ""), (SOURCES_V3, "1.4.0")] {
-        let lockfile = read("package-lock.json", text.as_bytes(), None).unwrap();
+        let lockfile = read("package-lock.json", text.as_bytes(), &Companions::new()).unwrap();
         let gitdep = lockfile.packages.iter().find(|package| package.name == "gitdep").unwrap();
         assert_eq!((&gitdep.origin, gitdep.version.as_str()), (&git, version));
         let bundled = find(&lockfile, "ms", "2.0.0");
@@ -173,7 +177,7 @@ fn old_npm_licence_shapes_are_read() {
     let license = |license: &str| {
         let text =
             format!(r#"{{ "lockfileVersion": 3, "packages": {{ "node_modules/x": {{ "version": "1.0.0", "license": {license} }} }} }}"#);
-        read("package-lock.json", text.as_bytes(), None).unwrap().packages[0].license.clone()
+        read("package-lock.json", text.as_bytes(), &Companions::new()).unwrap().packages[0].license.clone()
     };
     assert_eq!(license(r#"{ "type": "MIT", "url": "https://example.com" }"#), StatedLicense::Text("MIT".into()));
     assert_eq!(license(r#"[{ "type": "MIT" }, { "type": "Apache-2.0" }]"#), StatedLicense::Text("(MIT OR Apache-2.0)".into()));
@@ -208,18 +212,18 @@ fn what_cannot_be_read_is_an_error_with_place_and_remedy() {
         ("Cargo.lock", "version = 4\n[[package]\n", "Cargo.lock:2: ", "it is no Cargo.lock"),
         ("Cargo.lock", "version = 4\n[[package]]\nname = \"\"\nversion = \"1.0.0\"\n", "Cargo.lock:2: ", "empty name"),
     ] {
-        let error = read(path, text.as_bytes(), None).unwrap_err().to_string();
+        let error = read(path, text.as_bytes(), &Companions::new()).unwrap_err().to_string();
         assert!(error.starts_with(place) && error.contains(part) && error.contains(". Write"), "{error}");
     }
 }
 
 #[test]
 fn a_broken_package_json_is_named() {
-    let error = read("web/package-lock.json", NPM_V1.as_bytes(), Some("{\n,")).unwrap_err();
+    let error = read("web/package-lock.json", NPM_V1.as_bytes(), &manifest("web/package.json", "{\n,")).unwrap_err();
     assert_eq!((error.path.as_str(), error.line), ("web/package.json", 2));
 }
 
-fn mutated(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
+pub fn mutated(text: &'static str) -> impl Strategy<Value = Vec<u8>> {
     (0..text.len(), 0..40usize, prop::collection::vec(any::<u8>(), 0..6)).prop_map(move |(at, cut, insert)| {
         let mut bytes = text.as_bytes().to_vec();
         let end = (at + cut).min(bytes.len());
@@ -233,7 +237,7 @@ proptest! {
 
     #[test]
     fn no_damage_makes_a_reader_panic(npm in prop_oneof![mutated(NPM_V1), mutated(NPM_V3), mutated(SOURCES_V3)], cargo in prop_oneof![mutated(CARGO_V1), mutated(CARGO_V4)]) {
-        for lockfile in [read("package-lock.json", &npm, None), read("Cargo.lock", &cargo, None)].into_iter().flatten() {
+        for lockfile in [read("package-lock.json", &npm, &Companions::new()), read("Cargo.lock", &cargo, &Companions::new())].into_iter().flatten() {
             let paths = lockfile.shortest_paths();
             (0..lockfile.packages.len()).for_each(|index| assert_ne!(paths.to(index).len(), 0));
         }
@@ -241,7 +245,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_a_reader_panic(text in "\\PC{0,200}") {
-        let _ = read("package-lock.json", text.as_bytes(), Some(&text));
-        let _ = read("Cargo.lock", text.as_bytes(), None);
+        let _ = read("package-lock.json", text.as_bytes(), &manifest("package.json", &text));
+        let _ = read("Cargo.lock", text.as_bytes(), &Companions::new());
     }
 }

@@ -2,5 +2,6 @@
 
 mod export;
 mod findings;
+mod formats;
 mod lockfiles;
 mod sbom;

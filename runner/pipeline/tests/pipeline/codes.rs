@@ -38,7 +38,9 @@ fn fixtures() -> Vec<(&'static str, String)> {
                 "consumes = [\"build.dump\"]\ngrants.files = [{ path = \".\" }]",
             ),
         ),
+        ("bad-cron", top("[on]\nschedule = { cron = \"*/15 24 * *\", timezone = \"../etc\" }\npush = { branches = [\"\"] }")),
         ("bad-duration", stage("timeout = \"soon\"")),
+        ("bad-include", top("include = [\"ci/gone.toml\", \"https://example.com/ci.toml\", \"/etc/ci.toml\"]")),
         ("bad-name", top("[input.Tool]\ntype = \"string\"")),
         ("bad-path", stage("artifacts.a = { paths = [\"/etc/passwd\", \"a/../../b\", \"~/x\", \"[\", \"\"] }")),
         ("bad-plugin", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"./gone.wasm\"\n".into()),
@@ -68,10 +70,6 @@ fn fixtures() -> Vec<(&'static str, String)> {
         ("no-stages", "format = 1\nname = \"p\"\n".into()),
         ("not-needed", two("", "with.tags = [\"${stage.build.outputs.v}\"]")),
         (
-            "not-yet",
-            top("[environment.production]\napproval = true\nvars = { HOST = \"a\" }\nbranches = [\"main\"]\nsecrets = [\"token\"]\nbranch = \"main\""),
-        ),
-        (
             "out-of-range",
             format!("{}[environment.production]\napproval = {{ count = 21, timeout = \"0s\" }}\n", stage("retries = 1000\ntimeout = \"0s\"\nenvironment = \"production\"")),
         ),
@@ -79,7 +77,15 @@ fn fixtures() -> Vec<(&'static str, String)> {
         ("outside-script", stage("with.script = \"echo ${git.branch}\"\nwith.suites = [{ run = [\"sh\", \"-c\", \"echo ${git.branch}\"] }]")),
         ("outside-value", stage("grants.http = [{ url = \"https://${git.branch}.example/x\" }, { url = \"https://a.example/v-${git.short}\" }]")),
         ("reference-here", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"./${git.branch}.wasm\"\nwhen = '${git.branch} == \"main\"'\n".into()),
-        ("secret-use", stage("with.tags = [\"${secret.token}\"]")),
+        (
+            "secret-use",
+            format!(
+                "{}[secret.token]\nfrom = \"env:TOKEN\"\n",
+                stage(
+                    "with.suites = [{ run = [\"curl\", \"-u\", \"${secret.token}\"] }]\nwith.tags = [\"${default(secret.token, 'x')}\"]\ngrants.http = [{ url = \"https://a.example/${secret.token}\" }]\nconcurrency = \"${secret.token}\""
+                )
+            ),
+        ),
         ("self-need", stage("needs = [\"s\"]")),
         ("shared-consumes", two("grants.files = [{ path = \".\", access = \"write\" }]\nartifacts.dist.paths = [\"dist\"]", "consumes = [\"build.dist\"]\nworkspace = \"shared\"\ngrants.files = [{ path = \".\", access = \"write\" }]")),
         ("shared-unwritable", stage("workspace = \"shared\"\ngrants.files = [{ path = \".\" }]")),
@@ -91,10 +97,13 @@ fn fixtures() -> Vec<(&'static str, String)> {
             "unknown-environment",
             format!("{}[environment.production]\n", two("environment = \"prodution\"", "environment = \"${git.branch}\"")),
         ),
+        ("unknown-cache", stage("caches = [\"npm\"]")),
+        ("unknown-service", format!("{}[service.mysql]\ncommand = [\"mysqld\"]\nneeds = [\"disk\"]\n", stage("services = [\"mysq\"]"))),
+        ("unknown-template", format!("{}[template.node]\ntimeout = \"1m\"\nextends = [\"base\"]\n", stage("extends = [\"nod\"]"))),
         ("unknown-grant", stage("grants.htpt = []")),
         ("unknown-import", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"strange\"\n".into()),
         ("unknown-capability", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"strange\"\n".into()),
-        ("unknown-key", format!("{}extends = [\"node\"]\nneed = []\n[on]\npush = {{}}\n[cache.x]\n[service.y]\n[template.z]\n", stage(""))),
+        ("unknown-key", format!("{}need = []\n[on]\npush = {{}}\npsh = true\n[caches.x]\n", stage(""))),
         ("unknown-plugin", "format = 1\nname = \"p\"\n[stage.s]\nuses = \"lnit\"\n".into()),
         ("unknown-reference", stage("with.tags = [\"${input.versoin}\", \"${matrix.app}\"]")),
         ("unknown-setting", stage("with.suite = []\nwith.suites = [{ run = [\"a\"], formt = \"node\" }]")),

@@ -286,6 +286,11 @@ impl Default for World {
 
 impl World {
     pub fn plan(&self, text: &str) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+        self.plan_in(text, &mut Sources::default())
+    }
+
+    /// `sources`: becomes what was read, if there are mistakes.
+    fn plan_in(&self, text: &str, sources: &mut Sources) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
         pipeline::build::plan(&PlanRequest {
             file: Path::new("pipeline.toml"),
             root: Path::new("."),
@@ -298,7 +303,17 @@ impl World {
             plugins: &FakePlugins,
             host_env: |_| None,
         })
-        .map_err(|refused| refused.diagnostics)
+        .map_err(|refused| {
+            *sources = refused.sources;
+            refused.diagnostics
+        })
+    }
+
+    /// The mistakes of a file and of what it includes, as they are printed.
+    pub fn shown(&self, text: &str) -> String {
+        let mut sources = Sources::new("pipeline.toml", text);
+        let found = self.plan_in(text, &mut sources).err().unwrap_or_default();
+        render(&found, &sources, false)
     }
 }
 

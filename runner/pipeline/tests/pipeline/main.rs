@@ -2,6 +2,8 @@
 
 mod bind;
 mod codes;
+mod daily;
+mod design;
 mod fakes;
 mod plan;
 mod robust;

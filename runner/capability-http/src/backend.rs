@@ -31,7 +31,7 @@ use crate::effect::{Aim, Answer, Failure, Head, Header, Limits, Reply, Request, 
 use crate::exchange::{Exchange, Filler};
 use crate::policy::{Destination, HttpPolicy};
 use crate::room::Revival;
-use crate::secrets;
+use crate::secrets::{self, Filled};
 use crate::target::{Scheme, Target};
 use connect::{Place, Stream, connect, places};
 use wire::{Link, Sender};
@@ -257,11 +257,11 @@ impl Job {
     async fn run(self, filler: Filler) {
         // from here on the request is what it is in truth; nothing of it is recorded
         let target = secrets::target(&self.effect, &self.held).map_err(|denial| Failure::Invalid(denial.reason));
-        let (sent, target) = match target.and_then(|target| secrets::fill(&self.effect, target, &self.held)) {
+        let sent = match target.and_then(|target| secrets::fill(&self.effect, target, &self.held)) {
             Ok(filled) => filled,
             Err(failure) => return filler.fail(failure),
         };
-        match self.head(&sent, &target).await {
+        match self.head(&sent).await {
             Err(failure) => filler.fail(failure),
             Ok((head, body, link, key)) => {
                 if !filler.head(head) {
@@ -273,12 +273,12 @@ impl Job {
         }
     }
 
-    async fn head(&self, sent: &Request, target: &Target) -> Result<(Head, hyper::body::Incoming, Link, Key), Failure> {
-        let started = Instant::now();
+    async fn head(&self, sent: &Filled) -> Result<(Head, hyper::body::Incoming, Link, Key), Failure> {
+        let (started, target) = (Instant::now(), &sent.target);
         let repeatable = self.effect.class() != Class::Once;
         if repeatable && let Some((mut link, key)) = self.take(target) {
             let mut timing = Timing { resolve: self.resolve, ..Timing::default() };
-            match self.exchange(sent, target, &mut link, started, &mut timing).await {
+            match self.exchange(sent, &mut link, started, &mut timing).await {
                 // the server closed the connection while it was idle: only a new one can tell whether anything is wrong
                 Err(Failure::Terminated(_)) => {}
                 other => return other.map(|(head, body)| (head, body, link, key)),
@@ -287,7 +287,7 @@ impl Job {
         let mut timing = Timing { resolve: self.resolve, ..Timing::default() };
         let (mut link, place) = self.open(target, &mut timing).await?;
         let key = Key { scheme: target.scheme, authority: target.authority(), place };
-        let (head, body) = self.exchange(sent, target, &mut link, started, &mut timing).await?;
+        let (head, body) = self.exchange(sent, &mut link, started, &mut timing).await?;
         Ok((head, body, link, key))
     }
 
@@ -323,14 +323,14 @@ impl Job {
     /// Sends the request and waits for the head.
     async fn exchange(
         &self,
-        sent: &Request,
-        target: &Target,
+        sent: &Filled,
         link: &mut Link,
         started: Instant,
         timing: &mut Timing,
     ) -> Result<(Head, hyper::body::Incoming), Failure> {
         let limits = &self.effect.limits;
-        let request = wire::request(sent, target, link.sender.is_http2())?;
+        let target = &sent.target;
+        let request = wire::request(&sent.request, target, link.sender.is_http2())?;
         let taken = request.body().taken.clone();
         let begun = Instant::now();
         let sending = within(limits, limits.head, Failure::HeadTimeout, link.sender.send(request));
@@ -344,6 +344,9 @@ impl Job {
         let mut headers = wire::headers(&parts.headers);
         if let Aim::Secret { .. } = self.effect.aim {
             complete_location(&mut headers, target);
+        }
+        if sent.secret {
+            secrets::readable(&headers)?;
         }
         self.hide(&mut headers);
         if headers.iter().map(|h| h.name.len() + h.value.len()).sum::<usize>() > crate::effect::MAX_HEAD {

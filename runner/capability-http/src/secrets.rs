@@ -166,7 +166,15 @@ fn content(request: &Request) -> Content {
 }
 
 /// What is sent: values in the places of placeholders. Nothing of it is shown or recorded.
-pub fn fill(request: &Request, target: Target, held: &Held) -> Result<(Request, Target), Failure> {
+pub struct Filled {
+    pub request: Request,
+    pub target: Target,
+    /// A secret is in it: its response has to be one in which secrets can be found.
+    pub secret: bool,
+}
+
+pub fn fill(request: &Request, target: Target, held: &Held) -> Result<Filled, Failure> {
+    let mut secret = matches!(request.aim, Aim::Secret { .. });
     let mut request = request.clone();
     let unfit = |error: secret::Misfit| Failure::Invalid(error.to_string());
     let bytes = |text: &[u8], form| Ok(Bytes::from(held.fill(text, form).map_err(unfit)?.to_vec()));
@@ -175,6 +183,7 @@ pub fn fill(request: &Request, target: Target, held: &Held) -> Result<(Request, 
         let text = |text: &str| Ok(String::from_utf8_lossy(&held.fill(text.as_bytes(), Form::Percent).map_err(unfit)?).into_owned());
         sent.path = text(&sent.path)?;
         sent.query = sent.query.as_deref().map(text).transpose()?;
+        secret = true;
         // it is what it was, with one segment or value in another's place
         sent = Target::parse(&sent.to_string()).map_err(|_| {
             Failure::Invalid("with the secret in it, the URL can't be sent: it is too long, or a segment hides a way up".to_owned())
@@ -182,17 +191,36 @@ pub fn fill(request: &Request, target: Target, held: &Held) -> Result<(Request, 
     }
     for header in &mut request.headers {
         if let Some(credentials) = basic_credentials(header).filter(|credentials| held.stands_in(credentials)) {
+            secret = true;
             let filled = held.fill(&credentials, Form::Raw).map_err(unfit)?;
             header.value = Bytes::from(basic_header(&filled).to_vec());
         } else if held.stands_in(&header.value) {
+            secret = true;
             header.value = bytes(&header.value, Form::Raw)?;
         }
     }
     if held.stands_in(&request.body) {
         let form = if content(&request) == Content::Form { Form::Percent } else { Form::Json };
+        secret = true;
         request.body = bytes(&request.body, form)?;
     }
-    Ok((request, sent))
+    if secret {
+        request.headers.retain(|header| header.name != "accept-encoding");
+        request.headers.push(Header::new("accept-encoding", "identity"));
+    }
+    Ok(Filled { request, target: sent, secret })
+}
+
+/// Refuses a response in which a secret that the server repeats could not be found: a compressed one.
+pub fn readable(headers: &[Header]) -> Result<(), Failure> {
+    let mut encodings = headers.iter().filter(|header| header.name == "content-encoding");
+    if encodings.all(|header| header.value.trim_ascii().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    Err(Failure::Protocol(
+        "the server compressed its answer to a request with a secret, though it was asked not to; what it repeats of the secret could not be hidden"
+            .to_owned(),
+    ))
 }
 
 #[cfg(test)]
@@ -291,14 +319,20 @@ mod tests {
     fn what_is_sent() {
         let held = held();
         let sent = |request: &Request| fill(request, target(request, &held).unwrap(), &held).unwrap();
-        let (filled, target) = sent(&request("POST", "https://api.example/v1/$t?a=$t", &[("x", "a $t")], "{\"a\":\"$t\"}"));
+        let Filled { request: filled, target, .. } =
+            sent(&request("POST", "https://api.example/v1/$t?a=$t", &[("x", "a $t")], "{\"a\":\"$t\"}"));
         assert_eq!(target.to_string(), "https://api.example/v1/va%2Fue%20%221%22?a=va%2Fue%20%221%22");
         assert_eq!(&filled.headers[0].value[..], b"a va/ue \"1\"");
         assert_eq!(&filled.body[..], b"{\"a\":\"va/ue \\\"1\\\"\"}");
-        let (_, target) = sent(&request("POST", "$h", &[], ""));
+        assert_eq!(filled.headers.last().unwrap().value, "identity");
+        let Filled { target, secret, .. } = sent(&request("POST", "$h", &[], ""));
+        assert!(secret);
         assert_eq!(target.to_string(), "https://hooks.example/services/T0?x=1");
         // and what is not a secret's is left alone
-        let (filled, target) = sent(&request("GET", "https://other.example/x?y=%2e", &[("x", "y")], "text"));
+        let Filled { request: filled, target, secret } = sent(&request("GET", "https://other.example/x?y=%2e", &[("x", "y")], "text"));
         assert_eq!((target.to_string().as_str(), &filled.body[..]), ("https://other.example/x?y=%2e", &b"text"[..]));
+        assert!(!secret && filled.headers.len() == 1);
+        assert!(readable(&[Header::new("content-encoding", "gzip")]).is_err());
+        assert!(readable(&[Header::new("content-encoding", "Identity"), Header::new("x", "gzip")]).is_ok());
     }
 }

@@ -124,7 +124,7 @@ pub fn check_source(from: &str) -> Result<(), Mistake> {
             Ok(_) => (false, "write the URL of the token endpoint: \"oidc:https://sts.example/token\""),
             Err(error) => return mistake(format!("the token endpoint: {}", error.message), error.hint),
         },
-        _ => (false, "write \"env:NAME\", \"file:/path\", \"cmd:program argument\" or \"oidc:https://sts.example/token\""),
+        _ => (false, "write \"env:NAME\", \"file:/path\", \"cmd:program argument\" or \"oidc:https://…\""),
     };
     if good { Ok(()) } else { mistake(MESSAGE, hint) }
 }

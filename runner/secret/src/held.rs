@@ -276,6 +276,7 @@ mod tests {
         assert!(secrets.mask().is_empty());
         let held = secrets.hold(&[from("token", "file:token")]).await.unwrap();
         assert_eq!(held.value("token").unwrap().expose(), b"first value");
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), rustix::process::DumpableBehavior::NotDumpable);
         assert_eq!(held.notes().len(), 1);
         assert!(secrets.mask().hides(b"the first value it is"));
         std::fs::write(folder.path().join("token"), "second value\n").unwrap();

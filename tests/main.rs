@@ -8,15 +8,18 @@ mod cases {
     mod confinement;
     mod cut_off;
     mod determinism;
+    mod egress;
     mod escapes;
     mod grants;
     mod history;
     mod killed;
     mod limits;
+    mod notify;
     mod outcomes;
     mod plugin_guide;
     mod quickstart;
     mod replay;
+    mod reports;
     mod resume;
     mod secrets;
 }

@@ -115,6 +115,7 @@ impl Project {
             .env("XDG_CACHE_HOME", cache())
             .env_remove("CI")
             .env_remove("GITHUB_ACTIONS")
+            .env_remove("GITLAB_CI")
             .env_remove("CLICOLOR_FORCE")
             .env_remove("PIPELINE_UNCONFINED")
             .env_remove("PIPELINE_FAULT")
@@ -282,6 +283,16 @@ pub fn confined(runner: &str, test: &str) -> bool {
             false
         }
     }
+}
+
+/// Whether a program is on this machine. Where not, the test is skipped with a word on how to get it, or fails as in [`confined`].
+pub fn has(program: &str, how: &str, test: &str) -> bool {
+    if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return true;
+    }
+    assert!(std::env::var_os("PIPELINE_TEST_REQUIRE_ENGINES").is_none(), "{test} needs {program}: {how}");
+    skipped(&format!("{test} needs {program}: {how}"));
+    false
 }
 
 /// Says that a test, or a part of it, is not run on this machine.

@@ -7,7 +7,6 @@
 
 mod ask;
 mod connect;
-mod resolve;
 mod tls;
 mod wire;
 
@@ -24,7 +23,7 @@ use secret::{Held, mask};
 use tokio::task::{AbortHandle, JoinSet};
 
 pub use ask::Asker;
-pub use resolve::{Resolver, SystemResolver};
+pub use egress::{Resolver, SystemResolver};
 pub use tls::Trust;
 
 use crate::effect::{Aim, Answer, Failure, Head, Header, Limits, Reply, Request, Resolve, Resolved, Seen, Timing};

@@ -8,13 +8,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use capability::denial::toml_string;
+use egress::{Reach, reach};
 use pipeline::diagnostic::{Diagnostic, did_you_mean};
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
 use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
 use pipeline::plan::SecretUse;
 use pipeline::secret::Destination;
 
-use crate::address::{Reach, reach};
 use crate::pattern::UrlPattern;
 use crate::secrets;
 use crate::target::Target;

@@ -16,6 +16,7 @@ use crate::boundary::Boundary;
 use crate::endpoint::Endpoints;
 use crate::log::StageLog;
 use crate::registry::Room;
+use crate::so_far::RunSoFar;
 
 /// Where `/workspace` is for guests and confined commands.
 pub const WORKSPACE: &str = "/workspace";
@@ -44,6 +45,8 @@ pub struct Setting {
     pub env: Vec<(String, String)>,
     /// What the stage's placeholders stand for.
     pub secrets: Arc<Held>,
+    /// What `runner:stage/run` answers; only where the component imports it.
+    pub so_far: Option<Arc<RunSoFar>>,
     pub limits: pipeline::plan::Limits,
     pub endpoints: Endpoints,
     pub log: Arc<StageLog>,

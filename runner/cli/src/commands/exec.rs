@@ -53,7 +53,7 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     let _ = state.sweep();
     let journal = Journal::create(folder.path(), &header).map_err(anyhow::Error::from)?;
     let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None };
-    running::run(running, args.junit.as_deref(), global)
+    running::run(running, &args.reports, global)
 }
 
 /// One stage per processor; two at least, because most stages wait for programs.

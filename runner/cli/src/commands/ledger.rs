@@ -4,19 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Write;
 
-use event::{FailureKind, Outcome, StageRef};
-use journal::{Class, Line, LineVerdict};
-use pipeline::diagnostic::line_column;
+use event::{DenialRecord, FailureKind, Kind, Outcome, Place, StageRef};
+use journal::{Class, Header, Line, LineVerdict};
 use pipeline::grant::Used;
-use pipeline::node::{Node, Value};
-use report::history::{Denied, Ledger as Table, Place, RunState, line_json, sarif};
+use report::history::{Ledger as Table, RunState, line_json};
+use report::sarif::{self, About, Denied};
 use serde_json::json;
 
 use crate::args::{Format, Global, Ledger};
 use crate::error::{CliError, Ending};
 use crate::history::{self, Recorded};
 use crate::style::Style;
-use crate::{load, runs};
+use crate::{git, load, runs};
 
 pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending, CliError> {
     let recorded = history::open(&args.run)?;
@@ -27,8 +26,8 @@ pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending
     }
     let wanted = |line: &Line| {
         let verdict = match line.verdict {
-            LineVerdict::Denied(_) => !args.granted,
-            LineVerdict::Granted { .. } => !args.denied,
+            LineVerdict::Denied(_) | LineVerdict::Connection { allowed: false, .. } => !args.granted,
+            LineVerdict::Granted { .. } | LineVerdict::Connection { allowed: true, .. } => !args.denied,
             LineVerdict::Delivered | LineVerdict::Waiting => !args.denied && !args.granted,
         };
         verdict && meant(line) && (args.all || history::counts(line))
@@ -63,39 +62,36 @@ fn names(recorded: &Recorded) -> Result<HashMap<StageRef, String>, CliError> {
 }
 
 fn write_sarif(recorded: &Recorded, meant: impl Fn(&Line) -> bool, out: &mut dyn Write) -> Result<Ending, CliError> {
-    let header = recorded.reader.header();
-    let names = names(recorded)?;
-    let tree = pipeline::raw::tree(&header.text).ok();
+    let Header { run, pipeline, file, runner, .. } = recorded.reader.header();
+    let places: HashMap<StageRef, Place> = recorded.planned()?.into_iter().filter_map(|stage| Some((stage.id, stage.place?))).collect();
+    let mut connections = refused_connections(recorded)?;
     let mut denials = Vec::new();
     history::lines(&recorded.reader, None, |line| {
-        if let LineVerdict::Denied(denial) = &line.verdict
-            && meant(&line)
-        {
-            let place = tree.as_ref().zip(names.get(&line.stage)).and_then(|(tree, name)| place(tree, &header.text, name));
-            let (stage, denial) = (line.stage.to_string(), denial.clone());
-            denials.push(Denied { stage, attempt: line.attempt, position: line.position, denial, place });
+        let denial = match &line.verdict {
+            LineVerdict::Denied(denial) => Some(denial.clone()),
+            LineVerdict::Connection { allowed: false, .. } => connections.remove(&(line.stage.clone(), line.subject.clone())),
+            _ => None,
+        };
+        if let Some(denial) = denial.filter(|_| meant(&line)) {
+            let at = places.get(&line.stage).map(|place| place.of(&denial.effect).clone());
+            denials.push(Denied { stage: line.stage.to_string(), attempt: line.attempt, position: line.position, denial, at });
         }
         Ok(())
     })?;
-    let file = std::path::Path::new(&header.file).file_name().map_or_else(|| "pipeline.toml".into(), |name| name.to_string_lossy());
-    let log = sarif(&header.run, &header.pipeline, &file, &header.runner, &denials);
+    let sources = git::sources(&runs::root(&recorded.state));
+    let log = sarif::log(&About { run, pipeline, file, runner, sources: &sources }, std::iter::empty(), &denials);
     writeln!(out, "{log:#}").map_err(anyhow::Error::from)?;
     Ok(Ending::Ok)
 }
 
-/// Where the grants of a stage stand: their key, or the stage's where it has none.
-fn place(tree: &Node, text: &str, stage: &str) -> Option<Place> {
-    let table = |node: &Node| match &node.value {
-        Value::Table(table) => Some(table.clone()),
+/// What was told of the hosts that programs were refused, by stage and host.
+fn refused_connections(recorded: &Recorded) -> Result<HashMap<(StageRef, String), DenialRecord>, CliError> {
+    let events = recorded.reader.events().map_err(anyhow::Error::from)?;
+    let denials = events.into_iter().filter_map(|event| match event.kind {
+        Kind::Denied { stage, denial } if denial.effect == event::CONNECT => Some(((stage, denial.subject.clone()), denial)),
         _ => None,
-    };
-    let stages = table(tree)?;
-    let stages = table(stages.get("stage")?)?;
-    let key = stages.key(stage)?.clone();
-    let key = table(stages.get(stage)?).and_then(|stage| stage.key("grants").cloned()).unwrap_or(key);
-    let (line, column) = line_column(text, key.span.start);
-    let (end_line, end_column) = line_column(text, key.span.end);
-    Some(Place { line, column, end_line, end_column })
+    });
+    Ok(denials.collect())
 }
 
 /// What of its grants each stage of the pipeline file used, all its instances and attempts together.
@@ -117,19 +113,23 @@ struct Use {
 
 impl Usage {
     fn add(&mut self, name: &str, line: &Line) {
-        let LineVerdict::Granted { class, request } = &line.verdict else { return };
+        let (class, request) = match &line.verdict {
+            LineVerdict::Granted { class, request } => (*class, request.as_str()),
+            LineVerdict::Connection { allowed: true, .. } => (Class::Once, ""),
+            _ => return,
+        };
         if line.what == "commands.start" {
             self.with_programs.insert(name.to_owned());
         }
         // a stage that reads a file a million times uses its grant once
-        let repeatable = *class == Class::Read && line.what.starts_with("files.");
+        let repeatable = class == Class::Read && line.what.starts_with("files.");
         if repeatable && !self.read.insert((name.to_owned(), line.what.clone(), line.subject.clone())) {
             return;
         }
         self.stages.entry(name.to_owned()).or_default().insert(Use {
             effect: line.what.clone(),
             subject: line.subject.clone(),
-            request: request.clone(),
+            request: request.to_owned(),
         });
     }
 }
@@ -220,19 +220,4 @@ fn show_removable(removable: &[Removable], unknown: &[&str], global: &Global, ou
         writeln!(out, "{}", style.faint(&text))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn denials_are_placed_at_the_grants_of_their_stage() {
-        let text = "format = 1\n\n[stage.lint]\nuses = \"lint\"\n\n[stage.test]\nuses = \"test\"\n[stage.test.grants]\nhttp = []\n";
-        let tree = pipeline::raw::tree(text).unwrap_or_else(|_| panic!("it is TOML"));
-        assert_eq!(place(&tree, text, "lint").map(|place| place.line), Some(3));
-        let place_of_grants = place(&tree, text, "test").expect("it has grants");
-        assert_eq!((place_of_grants.line, place_of_grants.column, place_of_grants.end_column), (8, 13, 19));
-        assert_eq!(place(&tree, text, "deploy"), None);
-    }
 }

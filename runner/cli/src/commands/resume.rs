@@ -70,7 +70,7 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
         journal.emit(&Event { at, kind: Kind::StageReset { stage: loaded.plan.stages[stage].id.clone() } });
     }
     let running = Running { loaded, state, folder, journal, options, past: Some(recorded), in_doubt: args.in_doubt.map(Into::into) };
-    running::run(running, args.junit.as_deref(), global)
+    running::run(running, &args.reports, global)
 }
 
 /// What is wrong with a journal is said by itself.

@@ -23,6 +23,7 @@ mod cases {
     mod replay;
     mod reports;
     mod resume;
+    mod secrets;
     mod services;
 }
 

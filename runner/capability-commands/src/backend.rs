@@ -3,6 +3,7 @@
 //! A started program is a number. Its output is pumped into the stage's log and into capture files by a task of its own, so a guest that
 //! does not look never blocks a program, and a program that floods ends with the stage's `log` limit.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
@@ -18,6 +19,7 @@ use capability::{Backend, Boundary, Permitted, Setting};
 use event::{Kind, Stream};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
+use secret::{Form, mask};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
@@ -161,7 +163,7 @@ impl Programs {
 
     /// The grant as policy sees it.
     pub fn rules(&self) -> Rules<'_> {
-        Rules { grant: self.grant(), stage: &self.setting.name }
+        Rules { grant: self.grant(), stage: &self.setting.name, env: &self.setting.env, held: &self.setting.secrets }
     }
 
     /// Sees to it that no number is given out twice.
@@ -236,6 +238,20 @@ impl Programs {
         self.lock().iter().find(|(_, process)| is(process)).map(|(number, _)| *number)
     }
 
+    /// The variables of one program, with the secrets in their places: those of the stage that hold one, and its own. Policy has looked at
+    /// each of them.
+    fn env_of(&self, start: &Start) -> Result<Vec<(String, String)>, StartError> {
+        let (stage, secrets) = (&self.setting.env, &self.setting.secrets);
+        let of_stage = stage.iter().filter(|(_, value)| secrets.stands_in(value.as_bytes()));
+        let filled = of_stage.chain(&start.env).map(|(name, value)| {
+            let value = secrets.fill(value.as_bytes(), Form::Raw).map_err(|error| StartError::System(error.to_string()))?;
+            let text = String::from_utf8(value.to_vec());
+            let text = text.map_err(|_| StartError::Invalid(format!("the secret in `{name}` is no text, which a variable must be")))?;
+            Ok((name.clone(), text))
+        });
+        filled.collect()
+    }
+
     fn directory(&self, start: &Start) -> PathBuf {
         let default = if self.setting.workspace.is_some() && !self.setting.mounts.is_empty() { WORKSPACE } else { SCRATCH };
         // policy has refused every directory that has no normal form inside
@@ -267,6 +283,7 @@ impl Programs {
         let (stdin, feed) = stdin(&start.stdin).map_err(invalid)?;
         let (stdout, stdout_end) = output().map_err(invalid)?;
         let (stderr, stderr_end) = output().map_err(invalid)?;
+        let env = self.env_of(&start)?;
         let began = Instant::now();
         let (control, host_child, door) = match grant.place {
             Place::Process => {
@@ -274,7 +291,7 @@ impl Programs {
                 let spec = SpawnSpec {
                     program: normal_program(&start.program).unwrap_or_default(),
                     args: start.arguments.clone(),
-                    env: start.env.iter().cloned().chain(network::environment(&grant, &self.setting.services)).collect(),
+                    env: env.into_iter().chain(network::environment(&grant, &self.setting.services)).collect(),
                     dir: self.directory(&start),
                     stdin,
                     stdout: stdout_end,
@@ -286,7 +303,7 @@ impl Programs {
                 (Control::Jail(process), None, name::Place::Jail(jail))
             }
             Place::Host => {
-                let child = self.start_on_host(&start, stdin, stdout_end, stderr_end)?;
+                let child = self.start_on_host(&start, env, stdin, stdout_end, stderr_end)?;
                 let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
                 let pid = pid.ok_or_else(|| StartError::System("the command ended before it could be watched".into()))?;
                 (Control::Host(pid), Some(child), name::Place::Host)
@@ -322,7 +339,14 @@ impl Programs {
         Ok(number)
     }
 
-    fn start_on_host(&self, start: &Start, stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> Result<tokio::process::Child, StartError> {
+    fn start_on_host(
+        &self,
+        start: &Start,
+        env: Vec<(String, String)>,
+        stdin: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
+    ) -> Result<tokio::process::Child, StartError> {
         let program = normal_program(&start.program).unwrap_or_default();
         let program = if program.contains('/') { self.on_host(Path::new(&program))? } else { PathBuf::from(program) };
         let directory = self.on_host(&self.directory(start))?;
@@ -333,7 +357,7 @@ impl Programs {
             .env_clear()
             .envs(HOST_ENV.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))))
             .envs(self.setting.env.iter().map(|(k, v)| (k, v)))
-            .envs(start.env.iter().map(|(k, v)| (k, v)))
+            .envs(env)
             .stdin(Stdio::from(stdin))
             .stdout(Stdio::from(stdout))
             .stderr(Stdio::from(stderr))
@@ -502,18 +526,25 @@ async fn pump(programs: &Programs, process: &Process, number: u32, which: &str, 
     let logged = matches!(to, Output::Log | Output::Both);
     let mut size = 0u64;
     let mut buffer = vec![0; CHUNK];
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        let bytes = &buffer[..read];
-        if logged && setting.log.write(Stream::Command(number), bytes).is_err() {
+    let (mask, mut masked, mut over) = (setting.secrets.mask(), mask::Stream::default(), false);
+    while !over {
+        let bytes = match from.read(&mut buffer).await {
+            Ok(read @ 1..) => masked.push(mask, &buffer[..read]),
+            Ok(0) | Err(_) => {
+                over = true;
+                Cow::Owned(masked.finish())
+            }
+        };
+        if logged && setting.log.write(Stream::Command(number), &bytes).is_err() {
             process.kill();
             break;
         }
         if let Some(open) = &mut file {
-            size += read as u64;
+            size += bytes.len() as u64;
             let result = if size > setting.limits.disk {
                 Err(io::Error::other(format!("`limits.disk` of {} bytes is reached", setting.limits.disk)))
             } else {
-                open.write_all(bytes)
+                open.write_all(&bytes)
             };
             if let Err(error) = result {
                 setting.log.note(&format!("command {number}: its {which} can't be captured any further: {error}"));

@@ -66,7 +66,8 @@ impl StageJail {
         let own = self.grant.iter().flat_map(|grant| &grant.toolchains).flat_map(|(_, toolchain)| toolchain.path.iter().cloned());
         spec.path = own.chain(spec.path).collect();
         spec.path.dedup();
-        spec.env.extend(setting.env.iter().cloned());
+        // a secret is for the programs that policy lets have it, one by one
+        spec.env.extend(setting.env.iter().filter(|(_, value)| !setting.secrets.stands_in(value.as_bytes())).cloned());
         spec.limits.processes = u64::from(setting.limits.processes);
         let scratch = setting.scratch.path().map_err(|e| system("the scratch folder", e))?;
         spec.binds.push(Bind::directory(scratch, SCRATCH).writable());

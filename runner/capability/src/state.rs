@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use event::StageRef;
 use pipeline::grant::MountRule;
+use secret::Held;
 use wasmtime::component::ResourceTable;
 
 use crate::boundary::Boundary;
@@ -42,6 +43,8 @@ pub struct Setting {
     pub protected: Vec<String>,
     /// `env` of the pipeline file.
     pub env: Vec<(String, String)>,
+    /// What the stage's placeholders stand for.
+    pub secrets: Arc<Held>,
     /// What `runner:stage/run` answers; only where the component imports it.
     pub so_far: Option<Arc<RunSoFar>>,
     pub limits: pipeline::plan::Limits,

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use capability::so_far::StageEnd;
 use capability::{Clock, Endpoints, InDoubt, Prepared, RunSoFar, Scratch, Setting, StageLog};
-use event::{Artifact, EventSink, FailureKind, Outcome, StageRef};
+use event::{Artifact, DenialRecord, EventSink, FailureKind, Outcome, StageRef};
 use host::{Attempt, Finished, Given, Host, PluginFiles, Stop, Suspended, Track};
 use journal::{AttemptRecord, Begin, End, Journal};
 use pipeline::grant::MountRule;
 use pipeline::plan::{ArtifactRule, Bound, Plan, RunOn, Stage, StageIndex, WorkspaceMode};
+use secret::{Mask, Secrets};
 use tokio::sync::watch;
 use workspace::{ArtifactLimits, AttemptFolders, BlobStore, Collect, Consumed, Mode, Request, Run, StageWorkspace, WorkspaceError};
 
@@ -34,6 +35,8 @@ pub struct Attempts {
     /// Attempts that earlier sessions began and did not end.
     pub begun: HashMap<(StageRef, u32), Begin>,
     pub caches: Caches,
+    /// What the pipeline declares, fetched when the first stage that uses it starts.
+    pub secrets: Secrets,
     /// What the user said of effects in doubt.
     pub in_doubt: Option<InDoubt>,
     /// For stages that ask about the run.
@@ -93,7 +96,7 @@ impl Attempts {
         let log = match log {
             Ok(log) => {
                 let journal = self.journal.clone();
-                Arc::new(log.behind(move || journal.flush().map_err(std::io::Error::other)))
+                Arc::new(log.hiding(self.secrets.mask().clone()).behind(move || journal.flush().map_err(std::io::Error::other)))
             }
             Err(error) => {
                 let message = format!("the log {} can't be read: {error}", folders.log.display());
@@ -115,6 +118,11 @@ impl Attempts {
             Ok(plugin) => plugin,
             Err(error) => return host_failure(error.message),
         };
+        let held = match self.secrets.hold(&stage.secrets).await {
+            Ok(held) => Arc::new(held),
+            Err(error) => return host_failure(error.to_string()),
+        };
+        held.notes().iter().for_each(|note| log.note(note));
         let workspace = match self.workspace(begun, consumed).await {
             Ok(workspace) => workspace,
             Err(error) => return host_failure(format!("the workspace: {error}")),
@@ -148,6 +156,7 @@ impl Attempts {
             hidden: vec![HIDDEN.to_owned()],
             protected: self.protected.clone(),
             env: bound.env.clone(),
+            secrets: held.clone(),
             so_far,
             limits: stage.limits,
             endpoints: Endpoints::default(),
@@ -172,6 +181,7 @@ impl Attempts {
             Err(finished) => finished,
         };
         beside.end(!finished.outcome.passed(), &mut stopped).await;
+        hide(&mut finished, held.mask());
         if finished.suspended.is_some() {
             // it goes on from here, in this very folder, when somebody has chosen
             return (finished, Vec::new());
@@ -309,6 +319,30 @@ impl Attempts {
         })
         .await
         .map_err(|error| error.to_string())
+    }
+}
+
+/// What a stage says of itself goes to the record, to people and to other stages.
+fn hide(finished: &mut Finished, mask: &Mask) {
+    if mask.is_empty() {
+        return;
+    }
+    for (_, value) in &mut finished.outputs {
+        *value = mask.text(value).into_owned();
+    }
+    match &mut finished.outcome {
+        Outcome::Passed { summary } => *summary = mask.text(summary).into_owned(),
+        Outcome::Failed { message, denial, .. } => {
+            *message = mask.text(message).into_owned();
+            if let Some(denial) = denial {
+                let DenialRecord { subject, reason, remedy, .. } = denial;
+                for text in [subject, reason].into_iter().chain(remedy) {
+                    *text = mask.text(text).into_owned();
+                }
+            }
+        }
+        Outcome::Cancelled { message } => *message = mask.text(message).into_owned(),
+        Outcome::Skipped { .. } | Outcome::Blocked { .. } => {}
     }
 }
 

@@ -42,6 +42,7 @@ pub fn registry(unconfined: bool) -> Registry {
         .with(capability_files::Files)
         .with(capability_http::Http::default())
         .with(capability_commands::Commands::new(exe()).unconfined(unconfined))
+        .with(capability_secrets::Secrets)
 }
 
 /// Reads and plans a pipeline. `running`: it is about to run, so that inputs without a value are mistakes and `git` is asked what changed.

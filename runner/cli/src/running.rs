@@ -12,6 +12,7 @@ use journal::{Header, Journal};
 use report::Sources;
 use report::detect::{self, Server};
 use schedule::{Graph, Options, Signal, UnknownStages};
+use secret::{Machine, MaskedSink, Secrets};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use workspace::{Run, State};
@@ -59,11 +60,14 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
     let Running { loaded, state, folder, journal, options, mut past, in_doubt, notices } = running;
     let Loaded { plan, registry, plugins, facts, .. } = loaded;
     let plan = Arc::new(plan);
-    let reports: Arc<dyn EventSink> = Arc::new(sinks(reports, &plan.root, global));
+    let secrets = Secrets::new(machine(&plan.root));
+    let mask = secrets.mask();
+    let reports: Arc<dyn EventSink> = Arc::new(MaskedSink::new(mask.clone(), sinks(reports, &plan.root, global)));
     let tally = Arc::new(past.as_mut().map(|recorded| std::mem::take(&mut recorded.tally)).unwrap_or_default());
     let ended = past.as_ref().and_then(|recorded| recorded.ended);
-    // first what must not be lost, then what is shown
-    let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![Box::new(journal.clone()), Box::new(tally.clone()), Box::new(reports.clone())]));
+    // the one door for events: what is secret does not pass it. First what must not be lost, then what is shown
+    let recorded = Fanout(vec![Box::new(journal.clone()), Box::new(tally.clone())]);
+    let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![Box::new(MaskedSink::new(mask.clone(), recorded)), Box::new(reports.clone())]));
     let header = journal.header().clone();
     let (seed, run) = (header.seed, header.run.clone());
     let at_once = options.jobs.get();
@@ -98,6 +102,7 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         protected,
         journal: journal.clone(),
         begun,
+        secrets,
         in_doubt,
     });
     let journal_of_run = journal.clone();
@@ -129,6 +134,11 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         Some(error) => Err(CliError::Environment(error.into())),
         None => Ok(Ending::from(verdict)),
     }
+}
+
+/// Where secrets come from.
+fn machine(root: &Path) -> Machine {
+    Machine { env: |name| std::env::var_os(name), root: root.to_owned(), client: Arc::new(capability_http::Http::default().asker()) }
 }
 
 /// The reports that the command line asks for.

@@ -28,6 +28,7 @@ pub mod reference;
 mod requests;
 pub mod scalar;
 mod schema;
+pub mod secret;
 mod settings;
 pub mod source;
 mod values;

@@ -15,6 +15,8 @@ pub struct Secret {
     pub audience: Option<String>,
     /// For `oidc:`: what the exchanged token may do.
     pub scope: Option<String>,
+    /// For `oidc:`: where the CI puts its own token, as in `from`; none for GitHub Actions.
+    pub token: Option<String>,
 }
 
 /// A secret that a stage may use. What the stage sees of it is the placeholder.

@@ -92,7 +92,7 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         sink: sink.clone(),
         run: folder,
         blobs: state.blobs(),
-        origin: Arc::new(Origin::new(state, header, facts, ended)),
+        origin: Arc::new(Origin::new(state, header, facts.clone(), ended)),
         protected,
         journal: journal.clone(),
         begun,

@@ -98,7 +98,7 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         run: folder,
         blobs: state.blobs(),
         caches: Caches::new(state.caches(), &facts, sink.clone()),
-        origin: Arc::new(Origin::new(state, header, facts, ended)),
+        origin: Arc::new(Origin::new(state, header, facts.clone(), ended)),
         protected,
         journal: journal.clone(),
         begun,

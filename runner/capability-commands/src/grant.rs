@@ -6,9 +6,11 @@ use std::sync::Arc;
 use capability::denial::toml_string;
 use pipeline::diagnostic::Diagnostic;
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
+use pipeline::learning::{Learning, Lesson};
 use pipeline::node::{Node, Spanned, TableReader, Value};
 
 use crate::jail::toolchain::{self, Toolchain};
+use crate::learned;
 
 /// Where programs run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,14 @@ impl GrantSchema for Schema {
 
     fn example(&self) -> &'static str {
         "commands = { in = \"process\", toolchain = \"system\", programs = [\"sh\"] }"
+    }
+
+    fn learning(&self, stage: &Learning<'_>) -> Result<String, String> {
+        learned::learning(stage)
+    }
+
+    fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
+        learned::learned(lesson.used, lesson.context)
     }
 
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>> {

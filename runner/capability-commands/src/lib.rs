@@ -18,6 +18,7 @@ pub mod jail;
 mod backend;
 mod grant;
 mod host;
+mod learned;
 mod lost;
 mod name;
 mod policy;
@@ -36,6 +37,8 @@ use backend::Programs;
 pub use grant::{CommandsGrant, Place};
 use lost::Revival;
 pub use policy::command_line;
+
+pub use learned::provided;
 
 /// The representation of `runner:commands/commands.process`: the program's number.
 pub struct Handle(u32);

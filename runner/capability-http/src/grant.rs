@@ -10,9 +10,11 @@ use std::sync::Arc;
 use capability::denial::toml_string;
 use pipeline::diagnostic::{Diagnostic, did_you_mean};
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
+use pipeline::learning::{Learning, Lesson};
 use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
 
 use crate::address::{Reach, reach};
+use crate::learned;
 use crate::pattern::UrlPattern;
 use crate::target::Target;
 
@@ -161,6 +163,18 @@ impl GrantSchema for HttpSchema {
 
     fn path_keys(&self) -> &'static [&'static str] {
         &["url"]
+    }
+
+    fn learning(&self, stage: &Learning<'_>) -> Result<String, String> {
+        Ok(learned::learning(stage.hosts))
+    }
+
+    fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
+        learned::learned(lesson.used)
+    }
+
+    fn confirmable(&self, denied: &Used<'_>) -> Option<String> {
+        learned::confirmable(denied)
     }
 
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>> {

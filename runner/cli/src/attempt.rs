@@ -11,9 +11,10 @@ use journal::{AttemptRecord, Begin, End, Journal};
 use pipeline::grant::MountRule;
 use pipeline::plan::{ArtifactRule, Bound, Plan, RunOn, Stage, StageIndex, WorkspaceMode};
 use tokio::sync::watch;
-use workspace::{ArtifactLimits, AttemptFolders, BlobStore, Collect, Consumed, Mode, Request, Run, StageWorkspace, WorkspaceError};
+use workspace::{ArtifactLimits, AttemptFolders, BlobStore, Collect, Consumed, Marked, Mode, Request, Run, StageWorkspace, WorkspaceError};
 
 use crate::context::Context;
+use crate::learn::Watch;
 use crate::now;
 
 /// What every attempt of a run shares.
@@ -31,6 +32,8 @@ pub struct Attempts {
     pub begun: HashMap<(StageRef, u32), Begin>,
     /// What the user said of effects in doubt.
     pub in_doubt: Option<InDoubt>,
+    /// Of a learning run: where is told what happened to private copies.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// What an attempt left.
@@ -115,6 +118,10 @@ impl Attempts {
             Ok(workspace) => workspace,
             Err(error) => return host_failure(format!("the workspace: {error}")),
         };
+        let marked = match self.mark(workspace.as_ref()).await {
+            Ok(marked) => marked,
+            Err(error) => return host_failure(format!("the workspace: {error}")),
+        };
         let setting = Arc::new(Setting {
             run: self.run.id().to_owned(),
             pipeline: self.plan.name.clone(),
@@ -140,6 +147,12 @@ impl Attempts {
         if finished.suspended.is_some() {
             // it goes on from here, in this very folder, when somebody has chosen
             return (finished, Vec::new());
+        }
+        if let (Some(watch), Some(marked)) = (&self.watch, marked) {
+            match blocking(move || marked.touched()).await {
+                Ok(touched) => watch.add(&stage.name, touched),
+                Err(error) => log.note(&format!("what happened to the stage's files can't be learned: {error}")),
+            }
         }
         let artifacts = self.artifacts(stage, workspace.as_ref(), &mut finished, log).await;
         let to_remove = workspace.as_ref().is_some_and(|w| w.copied.is_some()) || setting.scratch.made() || begun.cut.is_some();
@@ -225,6 +238,7 @@ impl Attempts {
         let mode = match stage.workspace {
             WorkspaceMode::None => return Ok(None),
             WorkspaceMode::ReadOnly => Mode::ReadOnly,
+            WorkspaceMode::Private if self.watch.is_some() => Mode::Learning,
             WorkspaceMode::Private => Mode::Private,
             WorkspaceMode::Shared => Mode::Shared,
         };
@@ -236,7 +250,7 @@ impl Attempts {
         blocking(move || {
             let consumed: Vec<Consumed<'_>> = consumed.iter().map(|(name, artifact)| Consumed { name, digest: &artifact.digest }).collect();
             if again {
-                let private = mode == Mode::Private || (mode == Mode::ReadOnly && !consumed.is_empty());
+                let private = matches!(mode, Mode::Private | Mode::Learning) || (mode == Mode::ReadOnly && !consumed.is_empty());
                 return workspace::taken_up(&checkout, &folder, private).map(Some);
             }
             // of an attempt that was cut off before anything of it was recorded
@@ -245,6 +259,17 @@ impl Attempts {
             workspace::prepare(&request).map(Some)
         })
         .await
+    }
+
+    /// Marks a private copy, in a learning run.
+    async fn mark(&self, workspace: Option<&StageWorkspace>) -> Result<Option<Marked>, WorkspaceError> {
+        match workspace.filter(|workspace| workspace.copied.is_some() && self.watch.is_some()) {
+            Some(workspace) => {
+                let folder = workspace.folder.clone();
+                blocking(move || Marked::new(&folder)).await.map(Some)
+            }
+            None => Ok(None),
+        }
     }
 
     /// Takes an artifact out of what the stage left.

@@ -18,6 +18,11 @@ use crate::args::{Color, Global, Source};
 use crate::error::CliError;
 use crate::git;
 
+/// The plugins that exist, bundled and by path below the folder of the pipeline file.
+pub fn plugins(root: &Path) -> PluginFiles {
+    PluginFiles::new(bundled::PLUGINS.iter().copied(), root)
+}
+
 /// A plan and what it was made with.
 pub struct Loaded {
     pub plan: Plan,
@@ -42,8 +47,29 @@ pub fn registry(unconfined: bool) -> Registry {
         .with(capability_commands::Commands::new(exe()).unconfined(unconfined))
 }
 
+/// A pipeline file that was read and is not yet planned.
+pub struct Opened<'a> {
+    pub file: &'a Path,
+    pub root: &'a Path,
+    pub text: &'a str,
+    pub files: &'a dyn Files,
+    pub facts: &'a Facts,
+}
+
 /// Reads and plans a pipeline. `complete`: inputs without a value are mistakes. `seed`: of the placeholders that stand for secrets.
 pub fn load(source: &Source, global: &Global, run: &str, seed: [u8; 32], complete: bool) -> Result<Loaded, CliError> {
+    load_as(source, global, run, seed, complete, &|_| Ok(None))
+}
+
+/// Like [`load`], with another text than the file holds where `instead` gives one.
+pub fn load_as(
+    source: &Source,
+    global: &Global,
+    run: &str,
+    seed: [u8; 32],
+    complete: bool,
+    instead: &dyn Fn(&Opened<'_>) -> Result<Option<String>, CliError>,
+) -> Result<Loaded, CliError> {
     let file = pipeline_file(&source.file)?;
     let bytes =
         std::fs::read(&file).map_err(|e| CliError::usage(format!("{}: {e}", file.display()), "make the file readable, or name another"))?;
@@ -56,7 +82,9 @@ pub fn load(source: &Source, global: &Global, run: &str, seed: [u8; 32], complet
     let git = git::head(&root);
     let facts = Facts { run: run.to_owned(), git_branch: git.branch, git_sha: git.sha, placeholder_seed: seed, ..Facts::default() };
     let files = Repository { folder: root.clone(), top: git::top(&root).unwrap_or_else(|| root.clone()) };
-    let text = Text { file: &file, root: &root, text: &text, files: &files, inputs: &source.inputs, complete };
+    let other = instead(&Opened { file: &file, root: &root, text: &text, files: &files, facts: &facts })?;
+    let text = other.as_deref().unwrap_or(&text);
+    let text = Text { file: &file, root: &root, text, files: &files, inputs: &source.inputs, complete };
     plan(&text, facts, source.unconfined, global)
 }
 
@@ -113,7 +141,7 @@ struct Text<'a> {
 
 fn plan(text: &Text<'_>, facts: Facts, unconfined: bool, global: &Global) -> Result<Loaded, CliError> {
     let registry = registry(unconfined);
-    let plugins = Arc::new(PluginFiles::new(bundled::PLUGINS.iter().copied(), text.root));
+    let plugins = Arc::new(plugins(text.root));
     let request = PlanRequest {
         file: text.file,
         root: text.root,
@@ -140,7 +168,7 @@ pub fn included(loaded: &Loaded) -> Vec<(String, String)> {
 }
 
 /// The file itself, or `pipeline.toml` of a folder.
-fn pipeline_file(path: &Path) -> Result<PathBuf, CliError> {
+pub fn pipeline_file(path: &Path) -> Result<PathBuf, CliError> {
     let file = if path.is_dir() { path.join("pipeline.toml") } else { path.to_owned() };
     if file.is_file() {
         return Ok(file);
@@ -159,7 +187,7 @@ fn nearest_pipeline(path: &Path) -> Option<PathBuf> {
     from.ancestors().map(|folder| folder.join("pipeline.toml")).find(|file| file.is_file())
 }
 
-fn invalid(mistakes: &[Diagnostic], sources: &Sources, global: &Global) -> CliError {
+pub fn invalid(mistakes: &[Diagnostic], sources: &Sources, global: &Global) -> CliError {
     CliError::Invalid { rendered: render(mistakes, sources, color(global, &std::io::stderr())) }
 }
 

@@ -13,12 +13,15 @@ mod error;
 mod fault;
 mod git;
 mod history;
+mod init;
+mod learn;
 mod load;
 mod past;
 mod results;
 mod running;
 mod runs;
 mod style;
+mod usage;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -82,6 +85,7 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
             drop(out);
             commands::exec::run(args, &cli.global)
         }
+        Command::Init(args) => commands::init::run(args, &cli.global, &mut out),
         Command::Resume(args) => {
             drop(out);
             commands::resume::run(args, &cli.global)

@@ -19,6 +19,7 @@ use crate::attempt::{Attempts, protected};
 use crate::commands::doctor;
 use crate::drive::Drive;
 use crate::error::{CliError, Ending};
+use crate::learn::Watch;
 use crate::load::{self, Loaded};
 use crate::past::{Past, Recorded};
 
@@ -32,6 +33,8 @@ pub struct Running {
     /// What earlier sessions left; none for a new run.
     pub past: Option<Recorded>,
     pub in_doubt: Option<InDoubt>,
+    /// Of a run that finds out which grants its stages need.
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// Runs it to its end, or to where it waits for a person.
@@ -48,7 +51,7 @@ pub fn run(running: Running, junit: Option<&Path>, global: &Global) -> Result<En
 }
 
 async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Result<Ending, CliError> {
-    let Running { loaded, state, folder, journal, options, past, in_doubt } = running;
+    let Running { loaded, state, folder, journal, options, past, in_doubt, watch } = running;
     let Loaded { plan, registry, plugins, .. } = loaded;
     let plan = Arc::new(plan);
     let reports: Arc<dyn EventSink> = Arc::new(sinks(junit, global));
@@ -83,6 +86,7 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
         journal: journal.clone(),
         begun,
         in_doubt,
+        watch,
     });
     let drive = Drive { plan, run, options, attempts: attempts.clone(), sink, reports, told, journal: journal.clone(), past, signals };
     let verdict = drive.run().await;

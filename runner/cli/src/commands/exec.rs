@@ -9,6 +9,7 @@ use schedule::Graph;
 
 use crate::args::{Exec, Global};
 use crate::error::{CliError, Ending};
+use crate::learn::Learner;
 use crate::load::{self, Loaded};
 use crate::now;
 use crate::running::{self, Running};
@@ -17,7 +18,11 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     let run = run_id();
     let mut seed = [0; 32];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(|e| anyhow::anyhow!("no random seed: {e}"))?;
-    let loaded = load::load(&args.source, global, &run, seed, true)?;
+    let learner = args.learning.learn.then(|| Learner::new(&args.learning, &args.source)).transpose()?;
+    let loaded = match &learner {
+        Some(learner) => load::load_as(&args.source, global, &run, seed, true, &|opened| learner.widen(opened, global).map(Some))?,
+        None => load::load(&args.source, global, &run, seed, true)?,
+    };
     let plan = &loaded.plan;
     let header = Header {
         run: run.clone(),
@@ -52,8 +57,14 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     // what runs that nobody took up again left behind; what can't be removed is no reason not to run
     let _ = state.sweep();
     let journal = Journal::create(folder.path(), &header).map_err(anyhow::Error::from)?;
-    let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None };
-    running::run(running, args.junit.as_deref(), global)
+    let watch = learner.as_ref().map(Learner::watch);
+    let recorded = folder.path().to_owned();
+    let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None, watch };
+    let ending = running::run(running, args.junit.as_deref(), global)?;
+    if let Some(learner) = learner {
+        learner.conclude(&recorded, global, &mut std::io::stdout().lock())?;
+    }
+    Ok(ending)
 }
 
 /// One stage per processor; two at least, because most stages wait for programs.

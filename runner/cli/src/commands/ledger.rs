@@ -1,13 +1,11 @@
 //! `ledger`: every effect that the stages of a run asked for, granted and denied; as SARIF for the finders of code scanners; and which grants
 //! were never used.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::Write;
 
 use event::{FailureKind, Outcome, StageRef};
-use journal::{Class, Line, LineVerdict};
+use journal::{Line, LineVerdict};
 use pipeline::diagnostic::line_column;
-use pipeline::grant::Used;
 use pipeline::node::{Node, Value};
 use report::history::{Denied, Ledger as Table, Place, RunState, line_json, sarif};
 use serde_json::json;
@@ -16,6 +14,7 @@ use crate::args::{Format, Global, Ledger};
 use crate::error::{CliError, Ending};
 use crate::history::{self, Recorded};
 use crate::style::Style;
+use crate::usage::{self, Usage};
 use crate::{load, runs};
 
 pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending, CliError> {
@@ -37,7 +36,7 @@ pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending
     let json = history::json(global);
     let mut table = Table::new(&view);
     let mut used = Usage::default();
-    let names = names(&recorded)?;
+    let names = usage::names(&recorded.reader)?;
     history::lines(&recorded.reader, None, |line| {
         if let Some(name) = names.get(&line.stage) {
             used.add(name, &line);
@@ -57,14 +56,9 @@ pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending
     Ok(Ending::Ok)
 }
 
-/// The key in the pipeline file of each stage that began.
-fn names(recorded: &Recorded) -> Result<HashMap<StageRef, String>, CliError> {
-    Ok(recorded.attempts()?.into_iter().map(|attempt| (attempt.begin.stage, attempt.begin.name)).collect())
-}
-
 fn write_sarif(recorded: &Recorded, meant: impl Fn(&Line) -> bool, out: &mut dyn Write) -> Result<Ending, CliError> {
     let header = recorded.reader.header();
-    let names = names(recorded)?;
+    let names = usage::names(&recorded.reader)?;
     let tree = pipeline::raw::tree(&header.text).ok();
     let mut denials = Vec::new();
     history::lines(&recorded.reader, None, |line| {
@@ -96,42 +90,6 @@ fn place(tree: &Node, text: &str, stage: &str) -> Option<Place> {
     let (line, column) = line_column(text, key.span.start);
     let (end_line, end_column) = line_column(text, key.span.end);
     Some(Place { line, column, end_line, end_column })
-}
-
-/// What of its grants each stage of the pipeline file used, all its instances and attempts together.
-#[derive(Default)]
-struct Usage {
-    stages: BTreeMap<String, BTreeSet<Use>>,
-    /// Stage, effect and subject of what was only read.
-    read: HashSet<(String, String, String)>,
-    /// Stages that started programs. What those did with files is not recorded.
-    with_programs: HashSet<String>,
-}
-
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Use {
-    effect: String,
-    subject: String,
-    request: String,
-}
-
-impl Usage {
-    fn add(&mut self, name: &str, line: &Line) {
-        let LineVerdict::Granted { class, request } = &line.verdict else { return };
-        if line.what == "commands.start" {
-            self.with_programs.insert(name.to_owned());
-        }
-        // a stage that reads a file a million times uses its grant once
-        let repeatable = *class == Class::Read && line.what.starts_with("files.");
-        if repeatable && !self.read.insert((name.to_owned(), line.what.clone(), line.subject.clone())) {
-            return;
-        }
-        self.stages.entry(name.to_owned()).or_default().insert(Use {
-            effect: line.what.clone(),
-            subject: line.subject.clone(),
-            request: request.clone(),
-        });
-    }
 }
 
 /// A grant, or a part of one, that could go.
@@ -177,9 +135,7 @@ fn write_removable(
         if !asked || !instances.iter().all(|stage| did_its_work(&stage.id)) {
             continue;
         }
-        let none = BTreeSet::new();
-        let uses = used.stages.get(name).unwrap_or(&none);
-        let programs = used.with_programs.contains(name);
+        let programs = used.started_programs(name);
         for grant in &instances[0].grants {
             if programs && !grant.grant.mounts().is_empty() {
                 unknown.push(name);
@@ -188,8 +144,7 @@ fn write_removable(
             // what one instance leaves unused another may need: they share the lines of the file
             let unused = |stage: &pipeline::plan::Stage| -> Vec<String> {
                 let of = stage.grants.iter().find(|other| other.capability == grant.capability);
-                let mut uses = uses.iter().map(|used| Used { effect: &used.effect, subject: &used.subject, request: &used.request });
-                of.map(|planned| planned.grant.unused(&mut uses)).unwrap_or_default()
+                of.map(|planned| planned.grant.unused(&mut used.of(name))).unwrap_or_default()
             };
             let others: Vec<Vec<String>> = instances[1..].iter().map(unused).collect();
             for text in unused(&instances[0]) {

@@ -69,7 +69,8 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
         recorded.reset(stage, at);
         journal.emit(&Event { at, kind: Kind::StageReset { stage: loaded.plan.stages[stage].id.clone() } });
     }
-    let running = Running { loaded, state, folder, journal, options, past: Some(recorded), in_doubt: args.in_doubt.map(Into::into) };
+    let running =
+        Running { loaded, state, folder, journal, options, past: Some(recorded), in_doubt: args.in_doubt.map(Into::into), watch: None };
     running::run(running, args.junit.as_deref(), global)
 }
 

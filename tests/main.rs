@@ -17,6 +17,7 @@ mod cases {
     mod plugin_guide;
     mod quickstart;
     mod replay;
+    mod reports;
     mod resume;
 }
 

@@ -1,19 +1,22 @@
 //! The formats that tools write their findings in. Each reads a stream once, holds only what it reports, and says where it
 //! stopped understanding: a cut-off file is never "no findings".
 
-use std::fmt;
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
+use runner_programs::ReadError;
 use serde::Deserialize;
 
 use crate::finding::Finding;
 
 pub mod cargo;
+pub mod checkstyle;
 pub mod eslint;
 pub mod formatter;
-pub mod json;
+pub mod hadolint;
 pub mod lines;
+pub mod ruff;
 pub mod sarif;
+pub mod tsc;
 
 /// How a tool writes its findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -26,6 +29,14 @@ pub enum Format {
     Eslint,
     /// `cargo clippy --message-format=json`, also `cargo check` and `cargo build`
     Cargo,
+    /// `ruff check --output-format json`
+    Ruff,
+    /// What `tsc` prints: `src/cart.ts(7,9): error TS2322: …`
+    Tsc,
+    /// `hadolint -f json`
+    Hadolint,
+    /// Checkstyle's XML, as `checkstyle -f xml`, `shellcheck -f checkstyle`, `eslint` with a formatter, phpcs, ktlint, detekt and many others write it
+    Checkstyle,
     /// `path:line[:column]: [severity:] message [rule]`, as gcc, flake8, mypy, shellcheck -f gcc and many others write it
     Lines,
     /// A diff of what a formatter would change: `cargo fmt --check`, `ruff format --diff`, `gofmt -d`
@@ -40,7 +51,30 @@ impl Format {
         match self {
             // cargo ends with 101 when the code does not compile or a lint is denied
             Self::Cargo => &[0, 1, 101],
+            // 2: there are errors, and files were written all the same
+            Self::Tsc => &[0, 1, 2],
             _ => &[0, 1],
+        }
+    }
+
+    /// Whether an exit code that is the number of errors says that the tool did its work, as Checkstyle's own does.
+    pub fn exits_with_errors(self) -> bool {
+        self == Self::Checkstyle
+    }
+
+    /// What it reads, for an output that turned out to be something else.
+    pub fn reads(self) -> &'static str {
+        match self {
+            Self::Sarif => "format `sarif` reads SARIF 2.1.0 in JSON",
+            Self::Eslint => "format `eslint` reads what `eslint -f json` writes",
+            Self::Cargo => "format `cargo` reads what `cargo clippy --message-format=json` writes",
+            Self::Ruff => "format `ruff` reads what `ruff check --output-format json` writes",
+            Self::Tsc => "format `tsc` reads what `tsc --pretty false` writes",
+            Self::Hadolint => "format `hadolint` reads what `hadolint -f json` writes",
+            Self::Checkstyle => "format `checkstyle` reads Checkstyle's XML, as `checkstyle -f xml` writes it",
+            Self::Lines => "format `lines` reads `path:line:column: message`",
+            Self::Diff => "format `diff` reads a formatter's diff",
+            Self::Exit => "format `exit` reads a formatter check's list of files",
         }
     }
 }
@@ -54,41 +88,6 @@ pub struct Reading {
     pub broken: Option<String>,
 }
 
-/// Why an output could not be read to its end.
-#[derive(Debug)]
-pub enum ReadError {
-    Io(io::Error),
-    /// There is none of this run: says why.
-    Missing(String),
-    /// It is not in the format, from `place` on.
-    Malformed {
-        place: String,
-        reason: String,
-    },
-    /// It ends too early.
-    CutOff {
-        place: String,
-        reason: String,
-    },
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => write!(f, "cannot be read: {error}"),
-            Self::Missing(reason) => f.write_str(reason),
-            Self::Malformed { place, reason } => write!(f, "cannot be understood at {place}: {reason}"),
-            Self::CutOff { place, reason } => write!(f, "is cut off at {place}: {reason}"),
-        }
-    }
-}
-
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
 /// Reads `input`. `tool` names the findings of tools that do not name themselves; `exited_well` says whether the tool ended
 /// with 0, which is what a formatter check answers with.
 pub fn read(format: Format, input: impl BufRead, tool: &str, exited_well: bool) -> Result<Reading, ReadError> {
@@ -96,6 +95,10 @@ pub fn read(format: Format, input: impl BufRead, tool: &str, exited_well: bool) 
         Format::Sarif => sarif::read(input),
         Format::Eslint => eslint::read(input),
         Format::Cargo => cargo::read(input),
+        Format::Ruff => ruff::read(input),
+        Format::Tsc => tsc::read(input),
+        Format::Hadolint => hadolint::read(input),
+        Format::Checkstyle => checkstyle::read(input, tool),
         Format::Lines => lines::read(input, tool),
         Format::Diff | Format::Exit => formatter::read(input, tool, exited_well),
     }

@@ -6,13 +6,12 @@
 //!
 //! Deliberately absent: any linter of its own, and mending. A stage that changes files is the `command` stage's work.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::BufReader;
 
 use runner_programs::left::Before;
-use runner_programs::{Paths, Source, tail, together};
-use runner_sdk::commands::{self, Captured, Command, Exit, Output};
+use runner_programs::settings::labels;
+use runner_programs::{Paths, ReadError, Source, output, together};
+use runner_sdk::commands::{self, Command, Exit, Output};
 use runner_sdk::{Context, Failure, Outcome, Stage, files, log, progress, report};
 
 pub mod baseline;
@@ -25,16 +24,13 @@ pub mod verdict;
 
 use baseline::Baseline;
 use finding::{Columns, Finding};
-use format::{Format, ReadError, Reading};
+use format::{Format, Reading};
 use settings::{Settings, Tool};
 use source::Sources;
 use verdict::{Answer, Tally};
 
 /// Findings shown in the log; all of them are in the reports.
 const SHOWN: usize = 200;
-
-/// Lines of a crashed tool's standard error that are shown again at the end.
-const TAIL: usize = 15;
 
 /// The stage.
 pub struct Lint;
@@ -108,12 +104,12 @@ fn known(settings: &Settings) -> Result<Baseline, Failure> {
 }
 
 fn answers(settings: &Settings, has_workspace: bool) -> Result<Vec<Answer>, Failure> {
-    let labels = settings.labels();
+    let labels = labels(settings.programs());
     let commands: Vec<Command> = settings.tools.iter().map(command).collect();
     let mut before = Vec::new();
     for tool in &settings.tools {
         before.push(match &tool.from {
-            Some(Source::File(pattern)) => Some(Before::of(&folder(tool), pattern)?),
+            Some(Source::File(pattern)) => Some(Before::of(&tool.program().folder(), pattern)?),
             _ => None,
         });
     }
@@ -144,43 +140,31 @@ fn command(tool: &Tool) -> Command {
         (Some(Source::Stderr), _) => (Output::Both, Output::Capture),
         (Some(Source::File(_)), _) => (Output::Both, Output::Both),
     };
-    let mut command = Command::new(tool.run[0].clone()).args(tool.run[1..].to_vec()).envs(tool.env.clone()).stdout(stdout).stderr(stderr);
-    if let Some(directory) = &tool.directory {
-        command = command.dir(directory.clone());
-    }
-    if let Some(timeout) = tool.timeout {
-        command = command.timeout(timeout.0);
-    }
-    command
-}
-
-/// Where a tool runs, as the stage sees it.
-fn folder(tool: &Tool) -> PathBuf {
-    tool.directory.as_ref().map_or_else(|| PathBuf::from(files::WORKSPACE), files::resolve)
+    tool.program().command(&tool.run, stdout, stderr)
 }
 
 fn answer(tool: &Tool, label: &str, exit: &Exit, before: Option<&Before>, has_workspace: bool) -> Result<Answer, Failure> {
-    let (output, reading) = match before {
+    let (name, reading) = match before {
         Some(before) => read_files(tool, label, exit, before)?,
         None => {
-            let (output, streams) = match (&tool.from, tool.format) {
+            let (name, streams) = match (&tool.from, tool.format) {
                 (None, Format::Exit) => ("its output".to_owned(), [exit.stdout.as_ref(), exit.stderr.as_ref()]),
                 (Some(Source::Stderr), _) => ("stderr".to_owned(), [exit.stderr.as_ref(), None]),
                 _ => ("stdout".to_owned(), [exit.stdout.as_ref(), None]),
             };
-            (output, format::read(tool.format, opened(streams)?, label, exit.success()))
+            (name, format::read(tool.format, output::streams(streams)?, label, exit.success()))
         }
     };
     let tail = match exit.success() {
         true => Vec::new(),
-        false => last_lines(exit)?,
+        false => output::last_lines(exit)?,
     };
     let ended = verdict::Ended {
         label,
         format: tool.format,
         exit,
         ok_exit: tool.ok_exit(),
-        output: &output,
+        output: &name,
         last: tail.last().map_or("", String::as_str),
     };
     let mut answer = verdict::judge(&ended, reading);
@@ -198,57 +182,18 @@ fn answer(tool: &Tool, label: &str, exit: &Exit, before: Option<&Before>, has_wo
 
 /// One reading of all the files that the tool left.
 fn read_files(tool: &Tool, label: &str, exit: &Exit, before: &Before) -> Result<(String, Result<Reading, ReadError>), Failure> {
-    let left = before.left()?;
     let pattern = match &tool.from {
         Some(Source::File(pattern)) => pattern.as_str(),
         _ => "",
     };
-    if left.fresh.is_empty() {
-        let reason = match left.stale.first() {
-            Some(stale) if shown(stale) == pattern => "was there before and has not changed: the tool wrote no report".to_owned(),
-            Some(stale) => format!("matches {} alone, which was there before and has not changed: the tool wrote no report", shown(stale)),
-            None => "is not there: the tool wrote no report".to_owned(),
-        };
-        return Ok((pattern.to_owned(), Err(ReadError::Missing(reason))));
-    }
     let mut all = Reading::default();
-    for path in &left.fresh {
-        let file = BufReader::new(files::open(path)?);
-        match format::read(tool.format, file, label, exit.success()) {
-            Ok(reading) => {
-                all.findings.extend(reading.findings);
-                all.broken = all.broken.or(reading.broken);
-            }
-            Err(error) => return Ok((shown(path), Err(error))),
-        }
-    }
-    Ok((pattern.to_owned(), Ok(all)))
-}
-
-fn shown(path: &Path) -> String {
-    path.strip_prefix(files::WORKSPACE).unwrap_or(path).display().to_string()
-}
-
-/// Captured streams one after the other; what was not captured is empty.
-fn opened(streams: [Option<&Captured>; 2]) -> Result<Box<dyn BufRead>, Failure> {
-    let mut input: Box<dyn Read> = Box::new(std::io::empty());
-    for stream in streams.into_iter().flatten() {
-        input = Box::new(input.chain(stream.open()?));
-    }
-    Ok(Box::new(BufReader::with_capacity(64 * 1024, input)))
-}
-
-/// What the tool said last: on standard error, or where that is silent on standard output.
-fn last_lines(exit: &Exit) -> Result<Vec<String>, Failure> {
-    for captured in [exit.stderr.as_ref(), exit.stdout.as_ref()].into_iter().flatten() {
-        let file: File = captured.open()?;
-        let lines = tail::last_lines_of(file, TAIL)?;
-        if !lines.is_empty() {
-            // a line of JSON is no message
-            return Ok(lines.into_iter().map(|line| line.chars().take(400).collect()).collect());
-        }
-    }
-    Ok(Vec::new())
+    let (name, read) = output::files(pattern, before, "the tool wrote no report", |file| {
+        let reading = format::read(tool.format, file, label, exit.success())?;
+        all.findings.extend(reading.findings);
+        all.broken = all.broken.take().or(reading.broken);
+        Ok(())
+    })?;
+    Ok((name, read.map(|()| all)))
 }
 
 fn show(findings: &[Finding], known: &[bool], settings: &Settings) {

@@ -1,9 +1,9 @@
 //! The stage's `with` table.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use runner_programs::Source;
-use runner_programs::settings::{label, unique};
+use runner_programs::settings::{self, Program};
 use runner_sdk::report::Severity;
 use runner_sdk::{Failure, Span};
 use serde::Deserialize;
@@ -63,25 +63,35 @@ pub struct Tool {
     /// How long it may run, such as `5m`
     #[serde(default)]
     pub timeout: Option<Span>,
-    /// Exit codes after which its answer is believed; without it 0 and 1, and with the format `cargo` 101 as well
+    /// Exit codes after which its answer is believed; without it 0 and 1, with the format `cargo` 101 as well, with `tsc` 2, and with `checkstyle` the number of errors
     #[serde(default)]
     pub ok_exit: Option<Vec<u32>>,
 }
 
 impl Tool {
+    pub fn program(&self) -> Program<'_> {
+        Program {
+            name: self.name.as_deref(),
+            run: &self.run,
+            from: self.from.as_ref(),
+            directory: self.directory.as_deref(),
+            env: &self.env,
+            timeout: self.timeout,
+        }
+    }
+
     pub fn ok_exit(&self) -> &[u32] {
         self.ok_exit.as_deref().unwrap_or_else(|| self.format.ok_exit())
     }
 }
 
 impl Settings {
-    pub fn parallel(&self) -> usize {
-        self.parallel.map_or(self.tools.len().min(4), |parallel| parallel as usize).max(1)
+    pub fn programs(&self) -> impl Iterator<Item = Program<'_>> {
+        self.tools.iter().map(Tool::program)
     }
 
-    /// The tools' names: given, or made from what they run; no two are the same.
-    pub fn labels(&self) -> Vec<String> {
-        unique(self.tools.iter().map(|tool| tool.name.clone().unwrap_or_else(|| label(&tool.run))))
+    pub fn parallel(&self) -> usize {
+        settings::parallel(self.parallel, self.tools.len())
     }
 
     /// What the schema cannot say.
@@ -89,22 +99,15 @@ impl Settings {
         if self.tools.is_empty() {
             return Err(Failure::misconfigured("`tools` is empty: name at least one tool"));
         }
-        let mut names = HashSet::new();
         for (index, tool) in self.tools.iter().enumerate() {
-            if tool.run.first().is_none_or(|program| program.is_empty()) {
-                return Err(Failure::misconfigured(format_args!("`tools[{index}].run` names no program")));
-            }
-            if let Some(name) = tool.name.as_deref().filter(|name| !names.insert(*name)) {
-                return Err(Failure::misconfigured(format_args!("two tools are named `{name}`: findings could not be told apart")));
-            }
+            let misconfigured = |(setting, reason)| Failure::misconfigured(format_args!("`tools[{index}].{setting}` {reason}"));
+            tool.program().check().map_err(misconfigured)?;
             if tool.ok_exit.as_ref().is_some_and(Vec::is_empty) {
-                return Err(Failure::misconfigured(format_args!("`tools[{index}].ok-exit` is empty: no answer would be believed")));
+                return Err(misconfigured(("ok-exit", "is empty: no answer would be believed".into())));
             }
-            if let Some(Source::File(path)) = &tool.from
-                && path.is_empty()
-            {
-                return Err(Failure::misconfigured(format_args!("`tools[{index}].from.file` is empty")));
-            }
+        }
+        if let Some(name) = settings::named_twice(self.programs()) {
+            return Err(Failure::misconfigured(format_args!("two tools are named `{name}`: findings could not be told apart")));
         }
         if self.update_baseline && self.baseline.is_none() {
             return Err(Failure::misconfigured("`update-baseline` needs `baseline`: the file to write"));
@@ -116,6 +119,7 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runner_programs::settings::labels;
 
     #[test]
     fn the_manifest_describes_the_settings() {
@@ -142,7 +146,7 @@ mod tests {
             }"#,
         )
         .unwrap();
-        assert_eq!(settings.labels(), ["cargo clippy", "cargo clippy 2", "c", "x"]);
+        assert_eq!(labels(settings.programs()), ["cargo clippy", "cargo clippy 2", "c", "x"]);
         assert_eq!(settings.tools[0].ok_exit(), [0, 1, 101]);
         assert_eq!(settings.tools[2].ok_exit(), [0, 2]);
         assert_eq!(settings.parallel(), 2);

@@ -1,11 +1,12 @@
 //! What the stage answers: which tools are believed, which findings count, and in one line why.
 
+use runner_programs::ReadError;
 use runner_sdk::commands::Exit;
 use runner_sdk::report::Severity;
 use runner_sdk::{Failure, Outcome};
 
 use crate::finding::{Finding, SEVERITIES, word};
-use crate::format::{Format, ReadError, Reading};
+use crate::format::{Format, Reading};
 
 /// One tool's answer.
 #[derive(Debug, Default)]
@@ -33,18 +34,25 @@ pub struct Ended<'a> {
 pub fn judge(ended: &Ended<'_>, reading: Result<Reading, ReadError>) -> Answer {
     let Ended { label, exit, .. } = ended;
     let last = if ended.last.is_empty() { String::new() } else { format!(": {}", ended.last) };
-    let code_ok = !exit.timed_out && exit.code.is_some_and(|code| ended.ok_exit.contains(&code));
+    let mut code_ok = !exit.timed_out && exit.code.is_some_and(|code| ended.ok_exit.contains(&code));
     let reading = match reading {
         Ok(reading) => reading,
-        Err(error) if exit.success() => {
-            return Answer { error: Some(format!("{label}: {} {error}", ended.output)), ..Answer::default() };
-        }
-        // the crash is the reason, the unreadable output only its trace
-        Err(_) if !code_ok => return Answer { error: Some(format!("{label}: {exit}{last}")), ..Answer::default() },
         Err(error) => {
-            return Answer { error: Some(format!("{label}: {exit}, and {} {error}{last}", ended.output)), ..Answer::default() };
+            let reads = if error.is_about_the_format() { format!("; {}", ended.format.reads()) } else { String::new() };
+            let text = match exit.success() {
+                true => format!("{label}: {} {error}{reads}", ended.output),
+                // the crash is the reason, the unreadable output only its trace
+                false if !code_ok => format!("{label}: {exit}{last}"),
+                false => format!("{label}: {exit}, and {} {error}{reads}{last}", ended.output),
+            };
+            return Answer { error: Some(text), ..Answer::default() };
         }
     };
+    if ended.format.exits_with_errors() && reading.broken.is_none() {
+        let errors = reading.findings.iter().filter(|finding| finding.severity >= Severity::High).count();
+        // a process has one byte for it
+        code_ok |= !exit.timed_out && exit.code.is_some_and(|code| errors > 0 && code as usize == errors % 256);
+    }
     let mut answer = Answer { findings: reading.findings, ..Answer::default() };
     if exit.timed_out || exit.code.is_none() {
         answer.error = Some(format!("{label}: {exit}, so that its findings may not be all{last}"));
@@ -189,8 +197,13 @@ mod tests {
         let broken = Ok(Reading { findings: Vec::new(), broken: Some("the build failed".into()) });
         let one = [finding(Severity::Medium)];
         let cases = [
-            (exit(0), cut_off(), "eslint: stdout is cut off at line 3: EOF"),
-            (exit(1), cut_off(), "eslint: exit code 1, and stdout is cut off at line 3: EOF: Oops"),
+            (exit(0), cut_off(), "eslint: stdout is cut off at line 3: EOF; format `eslint` reads what `eslint -f json` writes"),
+            (
+                exit(1),
+                cut_off(),
+                "eslint: exit code 1, and stdout is cut off at line 3: EOF; format `eslint` reads what `eslint -f json` writes: Oops",
+            ),
+            (exit(0), Err(ReadError::Missing("is not there".into())), "eslint: stdout is not there"),
             (exit(2), cut_off(), "eslint: exit code 2: Oops"),
             (exit(2), reading(&[]), "eslint: exit code 2, which is not among the expected ones (0, 1; see `ok-exit`): Oops"),
             (exit(1), reading(&[]), "eslint: exit code 1, but nothing that it found can be read in stdout: Oops"),
@@ -213,6 +226,17 @@ mod tests {
         assert!(judged(&exit(0), reading(&[])).error.is_none());
         let answer = judged(&exit(2), reading(&one));
         assert!(answer.error.is_none() && answer.doubt.is_some_and(|doubt| doubt.starts_with("eslint: exit code 2")));
+    }
+
+    #[test]
+    fn checkstyle_ends_with_the_number_of_its_errors() {
+        let errors = |number| reading(&vec![finding(Severity::High); number]);
+        for (code, found, believed) in [(3, 3, true), (44, 300, true), (2, 3, false), (1, 3, true), (254, 0, false)] {
+            let exit = exit(code);
+            let ended = Ended { label: "c", format: Format::Checkstyle, exit: &exit, ok_exit: &[0, 1], output: "stdout", last: "" };
+            let answer = judge(&ended, errors(found));
+            assert_eq!(answer.error.is_none() && answer.doubt.is_none(), believed, "{code} {found}");
+        }
     }
 
     #[test]

@@ -10,16 +10,22 @@ pub struct Lines<R> {
     input: R,
     buffer: Vec<u8>,
     number: u64,
+    ended: bool,
 }
 
 impl<R: BufRead> Lines<R> {
     pub fn new(input: R) -> Self {
-        Self { input, buffer: Vec::new(), number: 0 }
+        Self { input, buffer: Vec::new(), number: 0, ended: true }
     }
 
     /// The number of the line that `next` gave last, from 1.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// Whether the line that `next` gave last had a line ending: one that has none may be cut off.
+    pub fn ended(&self) -> bool {
+        self.ended
     }
 
     /// The next line without its line ending, or none at the end. A line over [`LONGEST`] is an `InvalidData` error.
@@ -45,7 +51,8 @@ impl<R: BufRead> Lines<R> {
             }
             self.buffer.extend_from_slice(&available[..taken]);
             self.input.consume(taken + usize::from(end.is_some()));
-            if end.is_some() {
+            self.ended = end.is_some();
+            if self.ended {
                 break;
             }
         }
@@ -73,6 +80,7 @@ mod tests {
         let mut seen = Vec::new();
         while let Some(line) = lines.next_text().unwrap() {
             seen.push(line);
+            assert_eq!(lines.ended(), lines.number() < 4);
         }
         assert_eq!(seen, ["one", "", "two \u{fffd}", "three"]);
         assert_eq!(lines.number(), 4);

@@ -78,8 +78,13 @@ impl<'a> Paths<'a> {
         {
             return None;
         }
-        // the longest end of it that names a file of the workspace
-        let below = path.match_indices('/').map(|(at, _)| &path[at + 1..]).find(|end| !end.is_empty() && (self.exists)(&normalise(end)))?;
+        // the longest end of it that names a file of the workspace, or of the folder where the program ran: go puts the name of a
+        // module where others have a folder
+        let ends = || path.match_indices('/').map(|(at, _)| &path[at + 1..]).filter(|end| !end.is_empty());
+        let Some(below) = ends().find(|end| (self.exists)(&normalise(end))) else {
+            let inside = ends().map(|end| normalise(&format!("{}/{end}", self.directory)));
+            return inside.filter(|_| !self.directory.is_empty()).find(|path| (self.exists)(path));
+        };
         self.root = Some(path[..path.len() - below.len()].to_owned());
         Some(normalise(below))
     }
@@ -174,6 +179,8 @@ mod tests {
         assert_eq!(paths.relative("backend/src/lib.rs"), "backend/src/lib.rs");
         assert_eq!(paths.relative("../Cargo.toml"), "Cargo.toml");
         assert_eq!(paths.relative("src/new.rs"), "backend/src/new.rs");
+        assert_eq!(paths.existing("/shop/api/größe 1.js").as_deref(), Some("backend/api/größe 1.js"));
+        assert_eq!(paths.existing("/shop/api/gone.js"), None);
         assert_eq!(Paths::new(Some("/workspace/backend"), exists).relative("src/new.rs"), "backend/src/new.rs");
     }
 

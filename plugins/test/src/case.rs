@@ -21,6 +21,8 @@ pub struct Case {
     pub message: String,
     /// Where the format says that the test is, with the path as printed.
     pub location: Option<Location>,
+    /// Where it failed, where the format knows that better than the message's own words.
+    pub failed_at: Option<Location>,
     /// The file that the test came from, as printed; empty where the format does not say.
     pub file: String,
 }
@@ -34,6 +36,7 @@ impl Case {
             took: Duration::ZERO,
             message: String::new(),
             location: None,
+            failed_at: None,
             file: String::new(),
         }
     }

@@ -1,19 +1,22 @@
 //! The formats that test runners write. Each reads a stream once and holds the cases, not the text; a stream that ends too
 //! early is an error or trouble, never "all passed".
 
-use std::fmt;
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
+use runner_programs::ReadError;
 use serde::Deserialize;
 
 use crate::case::Reading;
 
+pub mod go;
+pub mod jest;
 pub mod junit;
 pub mod libtest;
+pub mod nextest;
 pub mod node;
 mod node_spec;
-mod short_text;
-mod tap;
+pub mod tap;
+mod tap_line;
 
 /// How a suite writes its results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -24,42 +27,44 @@ pub enum Format {
     Junit,
     /// What `cargo test` prints
     Libtest,
-    /// What `node --test` prints: TAP or the `spec` reporter; TAP of other tools as well
+    /// What `node --test` prints: TAP or the `spec` reporter
     Node,
+    /// `cargo nextest run --message-format libtest-json-plus`
+    Nextest,
+    /// `jest --json`, also `vitest run --reporter=json`
+    Jest,
+    /// `go test -json`
+    Go,
+    /// TAP 13 and 14: what one producer prints, or what `prove -v` prints of several
+    Tap,
 }
 
-/// Why results could not be read to their end.
-#[derive(Debug)]
-pub enum ReadError {
-    Io(io::Error),
-    /// There is none of this run: says why.
-    Missing(String),
-    /// It is not in the format, from `place` on.
-    Malformed {
-        place: String,
-        reason: String,
-    },
-    /// It ends too early.
-    CutOff {
-        place: String,
-        reason: String,
-    },
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Format {
+    /// The exit codes with which a runner says that tests failed; any other but 0 says that it did not do its work.
+    pub fn fails_with(self) -> &'static [u32] {
         match self {
-            Self::Io(error) => write!(f, "cannot be read: {error}"),
-            Self::Missing(reason) => f.write_str(reason),
-            Self::Malformed { place, reason } => write!(f, "cannot be understood at {place}: {reason}"),
-            Self::CutOff { place, reason } => write!(f, "is cut off at {place}: {reason}"),
+            Self::Libtest => &[1, 101],
+            Self::Nextest => &[1, 100],
+            _ => &[1],
         }
     }
-}
 
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+    /// Whether people can read it, so that it goes to the log as it comes.
+    pub fn is_for_people(self) -> bool {
+        matches!(self, Self::Libtest | Self::Node | Self::Tap)
+    }
+
+    /// What it reads, for an output that turned out to be something else.
+    pub fn reads(self) -> &'static str {
+        match self {
+            Self::Junit => "format `junit` reads JUnit's XML",
+            Self::Libtest => "format `libtest` reads what `cargo test` prints",
+            Self::Node => "format `node` reads what `node --test` prints",
+            Self::Nextest => "format `nextest` reads what `cargo nextest run --message-format libtest-json-plus` writes",
+            Self::Jest => "format `jest` reads what `jest --json` or `vitest run --reporter=json` writes",
+            Self::Go => "format `go` reads what `go test -json` writes",
+            Self::Tap => "format `tap` reads TAP, as `prove -v` prints it",
+        }
     }
 }
 
@@ -80,6 +85,10 @@ pub fn read(format: Format, results: impl BufRead, beside: impl BufRead) -> Resu
         Format::Junit => junit::read(results),
         Format::Libtest => libtest::read(results, beside),
         Format::Node => node::read(results),
+        Format::Nextest => nextest::read(results),
+        Format::Jest => jest::read(results),
+        Format::Go => go::read(results),
+        Format::Tap => tap::read(results),
     }
 }
 

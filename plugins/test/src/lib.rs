@@ -7,12 +7,13 @@
 //! Deliberately absent: finding tests, splitting them over machines, and measuring coverage. The suites' own runners do that.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{BufRead, BufReader, Cursor};
-use std::path::{Path, PathBuf};
+use std::io::empty;
+use std::path::Path;
 
 use runner_programs::left::Before;
-use runner_programs::{Paths, Source, tail, together};
-use runner_sdk::commands::{self, Captured, Command, Exit, Output};
+use runner_programs::settings::labels;
+use runner_programs::{Paths, ReadError, Source, output, together};
+use runner_sdk::commands::{self, Command, Exit, Output};
 use runner_sdk::report::{self, TestCase};
 use runner_sdk::{Context, Failure, Outcome, Stage, files, log, progress};
 
@@ -26,13 +27,13 @@ pub mod settings;
 pub mod verdict;
 
 use case::{Case, Reading};
-use coverage::{Coverage, What};
-use format::{Format, ReadError};
+use coverage::{Coverage, Report, What};
+use format::Format;
 use settings::{Settings, Suite};
 use verdict::{Counts, Ran, Wrong};
 
-/// Lines of a broken suite's standard error that are shown again at the end.
-const TAIL: usize = 15;
+/// What nextest needs to be set for its JSON.
+const NEXTEST_JSON: &str = "NEXTEST_EXPERIMENTAL_LIBTEST_JSON";
 
 /// Files with the least coverage that are listed where a threshold is missed.
 const LEAST_COVERED: usize = 10;
@@ -46,14 +47,14 @@ impl Stage for Test {
     fn run(context: &Context, settings: Settings) -> Result<Outcome, Failure> {
         settings.check()?;
         let has_workspace = context.workspace().is_some();
-        let labels = settings.labels();
-        let tracefiles = match &settings.coverage {
-            Some(coverage) => Some(Before::of(Path::new(files::WORKSPACE), &coverage.lcov)?),
-            None => None,
-        };
+        let labels = labels(settings.programs());
+        let mut covered_before = Vec::new();
+        for (report, pattern) in settings.coverage.iter().flat_map(|coverage| coverage.reports()) {
+            covered_before.push((report, pattern, Before::of(Path::new(files::WORKSPACE), pattern)?));
+        }
         let mut runs = first_runs(&settings, &labels)?;
         // before anything runs again: a re-run of one test would leave the coverage of one test
-        let coverage = tracefiles.map(|before| read_coverage(&before)).transpose()?;
+        let coverage = read_coverage(&covered_before)?;
         run_again(&settings, &labels, &mut runs)?;
 
         let mut wrong = Vec::new();
@@ -68,7 +69,7 @@ impl Stage for Test {
                     ));
                 }
             }
-            wrong.extend(run.judged(label, suite.min_tests));
+            wrong.extend(run.judged(label, suite));
         }
         show(&settings, &labels, &runs);
         let total = runs.iter().map(|run| Counts::of(run.cases())).fold(Counts::default(), Counts::and);
@@ -79,9 +80,9 @@ impl Stage for Test {
             }
         }
         let (covered, missed) = match (&settings.coverage, coverage) {
-            (Some(thresholds), Some(Ok(coverage))) => judge_coverage(thresholds, &coverage),
-            (Some(_), Some(Err(text))) => {
-                // a suite that failed may well have left no tracefile
+            (Some(thresholds), Ok(coverage)) => judge_coverage(thresholds, &coverage),
+            (Some(_), Err(text)) => {
+                // a suite that failed may well have left no report
                 if wrong.is_empty() {
                     wrong.push(Wrong::Errored(format!("coverage: {text}")));
                 } else {
@@ -89,7 +90,7 @@ impl Stage for Test {
                 }
                 (None, Vec::new())
             }
-            _ => (None, Vec::new()),
+            (None, _) => (None, Vec::new()),
         };
         verdict::decide(total, settings.suites.len(), wrong, covered.as_deref(), &missed)
     }
@@ -112,13 +113,13 @@ impl Run {
         self.reading.as_ref().map_or(&[], |reading| &reading.cases)
     }
 
-    fn judged(&self, label: &str, min_tests: u32) -> Option<Wrong> {
+    fn judged(&self, label: &str, suite: &Suite) -> Option<Wrong> {
         if let Some(text) = &self.not_started {
             return Some(Wrong::Errored(format!("{label}: {text}")));
         }
         let exit = self.exit.as_ref()?;
         let (output, reading, last, again) = (&self.output, &self.reading, &self.last, self.again.as_ref());
-        verdict::judge(&Ran { label, exit, output, reading, last, again, min_tests })
+        verdict::judge(&Ran { label, format: suite.format, exit, output, reading, last, again, min_tests: suite.min_tests })
     }
 
     /// Whether running its failures again can change anything.
@@ -225,47 +226,39 @@ fn not_started(error: commands::Error) -> Result<Run, Failure> {
     }
 }
 
-/// Where a suite runs, as the stage sees it.
-fn folder(suite: &Suite) -> PathBuf {
-    suite.directory.as_ref().map_or_else(|| PathBuf::from(files::WORKSPACE), files::resolve)
-}
-
 fn before_run(suite: &Suite) -> Result<Option<Before>, Failure> {
     match &suite.from {
-        Source::File(pattern) => Ok(Some(Before::of(&folder(suite), pattern)?)),
+        Source::File(pattern) => Ok(Some(Before::of(&suite.program().folder(), pattern)?)),
         Source::Stdout | Source::Stderr => Ok(None),
     }
 }
 
 fn command(suite: &Suite, argv: &[String]) -> Command {
-    // what people can read goes to the log as it comes; XML is kept from it
-    let results = if suite.format == Format::Junit { Output::Capture } else { Output::Both };
+    // what people can read goes to the log as it comes; XML and JSON are kept from it
+    let results = if suite.format.is_for_people() { Output::Both } else { Output::Capture };
     let (stdout, stderr) = match suite.from {
         Source::Stdout => (results, Output::Both),
         Source::Stderr => (Output::Both, results),
         Source::File(_) => (Output::Both, Output::Both),
     };
-    let mut command = Command::new(argv[0].clone()).args(argv[1..].to_vec()).envs(suite.env.clone()).stdout(stdout).stderr(stderr);
-    if let Some(directory) = &suite.directory {
-        command = command.dir(directory.clone());
+    let command = suite.program().command(argv, stdout, stderr);
+    // nextest wants to be told that its JSON may still change
+    match suite.format == Format::Nextest && !suite.env.contains_key(NEXTEST_JSON) {
+        true => command.env(NEXTEST_JSON, "1"),
+        false => command,
     }
-    if let Some(timeout) = suite.timeout {
-        command = command.timeout(timeout.0);
-    }
-    command
 }
 
 fn finished(suite: &Suite, label: &str, exit: Exit, before: Option<&Before>) -> Result<Run, Failure> {
+    let (stdout, stderr) = (exit.stdout.as_ref(), exit.stderr.as_ref());
     let (output, reading) = match (&suite.from, before) {
         (Source::File(pattern), Some(before)) => read_files(suite.format, pattern, before)?,
-        (Source::Stderr, _) => {
-            ("stderr".to_owned(), format::read(suite.format, opened(exit.stderr.as_ref())?, opened(exit.stdout.as_ref())?))
-        }
-        _ => ("stdout".to_owned(), format::read(suite.format, opened(exit.stdout.as_ref())?, opened(exit.stderr.as_ref())?)),
+        (Source::Stderr, _) => ("stderr".to_owned(), format::read(suite.format, output::streams([stderr])?, output::streams([stdout])?)),
+        _ => ("stdout".to_owned(), format::read(suite.format, output::streams([stdout])?, output::streams([stderr])?)),
     };
     let mut last = String::new();
     if !exit.success() {
-        let lines = last_lines(&exit)?;
+        let lines = output::last_lines(&exit)?;
         let telling = reading.as_ref().is_ok_and(|reading| reading.trouble.is_empty() && reading.cases.iter().any(Case::failed));
         if !telling && !lines.is_empty() {
             log::error(format_args!("{label}: {exit}; its last lines were\n{}", lines.join("\n")));
@@ -275,58 +268,28 @@ fn finished(suite: &Suite, label: &str, exit: Exit, before: Option<&Before>) -> 
     Ok(Run { exit: Some(exit), output, reading, last, again: None, not_started: None })
 }
 
-fn opened(captured: Option<&Captured>) -> Result<Box<dyn BufRead>, Failure> {
-    Ok(match captured {
-        Some(captured) => Box::new(BufReader::with_capacity(64 * 1024, captured.open()?)),
-        None => Box::new(Cursor::new(Vec::new())),
-    })
-}
-
 /// One reading of all the reports that the suite left.
 fn read_files(format: Format, pattern: &str, before: &Before) -> Result<(String, Result<Reading, ReadError>), Failure> {
-    let left = before.left()?;
-    if left.fresh.is_empty() {
-        let reason = match left.stale.first() {
-            Some(stale) if shown(stale) == pattern => "was there before and has not changed: the suite wrote no report".to_owned(),
-            Some(stale) => format!("matches {} alone, which was there before and has not changed: the suite wrote no report", shown(stale)),
-            None => "is not there: the suite wrote no report".to_owned(),
-        };
-        return Ok((pattern.to_owned(), Err(ReadError::Missing(reason))));
-    }
     let mut all = Reading::default();
-    for path in &left.fresh {
-        let file = BufReader::with_capacity(64 * 1024, files::open(path)?);
-        match format::read(format, file, Cursor::new(Vec::new())) {
-            Ok(reading) => all.join(reading),
-            Err(error) => return Ok((shown(path), Err(error))),
-        }
-    }
-    Ok((pattern.to_owned(), Ok(all)))
+    let (name, read) = output::files(pattern, before, "the suite wrote no report", |file| {
+        all.join(format::read(format, file, empty())?);
+        Ok(())
+    })?;
+    Ok((name, read.map(|()| all)))
 }
 
-fn shown(path: &Path) -> String {
-    path.strip_prefix(files::WORKSPACE).unwrap_or(path).display().to_string()
-}
-
-/// What the suite said last: on standard error, or where that is silent on standard output.
-fn last_lines(exit: &Exit) -> Result<Vec<String>, Failure> {
-    for captured in [exit.stderr.as_ref(), exit.stdout.as_ref()].into_iter().flatten() {
-        let lines = tail::last_lines_of(captured.open()?, TAIL)?;
-        if !lines.is_empty() {
-            return Ok(lines.into_iter().map(|line| line.chars().take(400).collect()).collect());
-        }
-    }
-    Ok(Vec::new())
-}
-
-/// Where a failing test stands: the first place in its words that is a file of the workspace, or else where its report says.
+/// Where a failing test stands: where its report says that it failed, or the first place in its words that is a file of the workspace,
+/// or else where its report says that it is.
 fn locate(case: &mut Case, paths: &mut Paths<'_>) {
     let mapped = |mut location: report::Location, paths: &mut Paths<'_>| {
         location.path = paths.existing(&location.path)?;
         Some(location)
     };
-    let said = case.failed().then(|| place::places(&case.message).find_map(|place| mapped(place, paths))).flatten();
-    case.location = said.or_else(|| case.location.take().and_then(|location| mapped(location, paths)));
+    let mut found = case.failed_at.take().and_then(|location| mapped(location, paths));
+    if case.failed() && found.is_none() {
+        found = place::places(&case.message).find_map(|place| mapped(place, paths));
+    }
+    case.location = found.or_else(|| case.location.take().and_then(|location| mapped(location, paths)));
 }
 
 /// As the report takes them: each name once within the suite.
@@ -371,20 +334,19 @@ fn measure(total: Counts) {
     }
 }
 
-fn read_coverage(before: &Before) -> Result<Result<Coverage, String>, Failure> {
-    let left = before.left()?;
+/// What all reports say together, or why one of them cannot be read.
+fn read_coverage(reports: &[(Report, &str, Before)]) -> Result<Result<Coverage, String>, Failure> {
     let mut coverage = Coverage::default();
-    for path in &left.fresh {
-        let file = BufReader::with_capacity(64 * 1024, files::open(path)?);
-        if let Err(error) = coverage.add(file) {
-            return Ok(Err(format!("{} {error}", shown(path))));
+    for (report, pattern, before) in reports {
+        let (name, read) = output::files(pattern, before, "no suite wrote it", |file| coverage.add(*report, file))?;
+        match read {
+            Ok(()) if coverage.is_empty() => return Ok(Err(format!("{name} names no source file"))),
+            Ok(()) => {}
+            Err(error) if error.is_about_the_format() => return Ok(Err(format!("{name} {error}; {}", report.reads()))),
+            Err(error) => return Ok(Err(format!("{name} {error}"))),
         }
     }
-    Ok(match left.stale.first() {
-        _ if !coverage.is_empty() => Ok(coverage),
-        Some(stale) => Err(format!("{} was there before and has not changed: no suite wrote a tracefile", shown(stale))),
-        None => Err("no suite wrote the tracefile that `coverage.lcov` names, or there is nothing in it".to_owned()),
-    })
+    Ok(Ok(coverage))
 }
 
 /// Reports coverage, and answers with its one line and the thresholds that are missed.

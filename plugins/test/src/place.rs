@@ -1,5 +1,5 @@
 //! Places in a failing test's words: `panicked at src/lib.rs:10:5:`, `(file:///…/cart.test.mjs:6:34)`, `test_shop.py:9: …`,
-//! `File "shop.py", line 3`.
+//! `File "shop.py", line 3`, `at t/cart.t line 3.`
 
 use runner_sdk::report::Location;
 
@@ -23,10 +23,23 @@ fn of_line(line: &str) -> Vec<Location> {
             return found;
         }
     }
+    // Perl's: at t/cart.t line 3.
+    if let Some(place) = of_perl(line) {
+        return vec![place];
+    }
     for word in line.split(|c: char| c.is_whitespace() || "()[]{}<>'\"`,;|".contains(c)) {
         found.extend(of_word(word));
     }
     found
+}
+
+/// `… at t/cart.t line 3.`
+fn of_perl(line: &str) -> Option<Location> {
+    let (before, after) = line.split_once(" line ")?;
+    let path = before.rsplit_once("at ").filter(|(before, _)| before.is_empty() || before.ends_with(' '))?.1;
+    let number: String = after.chars().take_while(char::is_ascii_digit).collect();
+    let is_file = !path.contains(' ') && path.rsplit_once('.').is_some_and(|(_, extension)| matches!(extension, "t" | "pl" | "pm"));
+    is_file.then(|| number.parse().ok()).flatten().filter(|number| *number > 0).map(|number| Location::line(path, number))
 }
 
 /// `path:line` or `path:line:column`, with a colon or full stop behind it.
@@ -54,7 +67,7 @@ mod tests {
     #[test]
     fn what_tools_print() {
         type Case = (&'static str, &'static [(&'static str, u32, u32)]);
-        let cases: [Case; 9] = [
+        let cases: [Case; 11] = [
             ("thread 'x' (15799) panicked at src/lib.rs:45:9:", &[("src/lib.rs", 45, 9)]),
             ("thread 'x' panicked at 'the sum is off', src/lib.rs:10:5", &[("src/lib.rs", 10, 5)]),
             ("note: test did not panic as expected at src/lib.rs:57:8", &[("src/lib.rs", 57, 8)]),
@@ -66,6 +79,8 @@ mod tests {
             ("  File \"/home/dev/shop/test_bad.py\", line 1", &[("/home/dev/shop/test_bad.py", 1, 0)]),
             ("    shop_test.go:14: got 3, want 4", &[("shop_test.go", 14, 0)]),
             ("\tat com.acme.CartTest.sum(CartTest.java:42)", &[("CartTest.java", 42, 0)]),
+            ("#   at t/cart.t line 3.", &[("t/cart.t", 3, 0)]),
+            ("no config at lib/Shop.pm line 12, <STDIN> line 1.", &[("lib/Shop.pm", 12, 0)]),
             ("see http://example.com:80 and 10.0.0.1:80 at 12:30:45, v1.2:3", &[]),
         ];
         for (text, expected) in cases {

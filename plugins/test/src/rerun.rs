@@ -18,8 +18,23 @@ pub fn has_rule(suite: &Suite) -> bool {
     match suite.format {
         Format::Libtest => program == Some("cargo") && test_subcommand(&suite.run).is_some(),
         Format::Node => program == Some("node"),
-        Format::Junit => false,
+        Format::Jest => jest(&suite.run).is_some(),
+        Format::Go => program == Some("go") && go_test(&suite.run).is_some(),
+        Format::Junit | Format::Nextest | Format::Tap => false,
     }
+}
+
+/// Where Jest or Vitest stands in a command line that does not choose tests by itself: `npx jest`, `node node_modules/.bin/jest`.
+fn jest(run: &[String]) -> Option<usize> {
+    let chooses = |argument: &String| ["-t", "--testNamePattern"].contains(&argument.split('=').next().unwrap_or_default());
+    let is_jest = |argument: &String| matches!(program_name(argument).trim_end_matches(".js"), "jest" | "vitest");
+    run.iter().position(is_jest).filter(|_| !run.iter().any(chooses))
+}
+
+/// Where `test` stands in a command line of go that does not choose tests by itself.
+fn go_test(run: &[String]) -> Option<usize> {
+    let chooses = |argument: &String| ["-run", "--run"].contains(&argument.split('=').next().unwrap_or_default());
+    run.iter().position(|argument| argument == "test").filter(|at| *at > 0 && !run.iter().any(chooses))
 }
 
 /// Where `test` stands among cargo's arguments.
@@ -27,14 +42,18 @@ fn test_subcommand(run: &[String]) -> Option<usize> {
     run.iter().take_while(|argument| *argument != "--").position(|argument| argument == "test" || argument == "t").filter(|at| *at > 0)
 }
 
-/// The command line of the first run. `cargo test` stops at the first binary with a failure; where failures are to be run again,
-/// the other binaries must have had their turn as well.
+/// The command line of the first run. `cargo test` stops at the first binary with a failure, and `cargo nextest run` at the first
+/// test; where failures are to be run again, the others must have had their turn as well.
 pub fn first_run(suite: &Suite) -> Vec<String> {
     let mut run = suite.run.clone();
-    let is_cargo = suite.format == Format::Libtest && program_name(&run[0]) == "cargo";
+    let is_cargo = program_name(&run[0]) == "cargo";
+    let subcommand = match run.windows(2).position(|words| words[0] == "nextest" && matches!(words[1].as_str(), "run" | "r")) {
+        Some(at) => Some(at + 1),
+        None => test_subcommand(&run).filter(|_| suite.format == Format::Libtest),
+    };
     if suite.rerun > 0
         && is_cargo
-        && let Some(at) = test_subcommand(&run)
+        && let Some(at) = subcommand
         && !run.iter().any(|argument| argument == "--no-fail-fast")
     {
         run.insert(at + 1, "--no-fail-fast".into());
@@ -65,7 +84,22 @@ pub fn commands(suite: &Suite, failed: &[&Case]) -> Result<Vec<Vec<String>>, Str
             run.insert(1, format!("--test-name-pattern={}", pattern(names)));
             vec![run]
         }
-        Format::Junit => Vec::new(),
+        Format::Jest => {
+            let mut run = suite.run.clone();
+            let at = jest(&run).map_or(run.len(), |at| at + 1);
+            // behind Vitest's subcommand
+            let at = if run.get(at).is_some_and(|word| word == "run") { at + 1 } else { at };
+            run.insert(at, format!("--testNamePattern={}", pattern(failed.iter().map(|case| case.parts.join(" ")))));
+            vec![run]
+        }
+        Format::Go => {
+            let mut run = suite.run.clone();
+            let at = go_test(&run).map_or(run.len(), |at| at + 1);
+            // go splits the expression at `/`, so that subtests of several tests cannot be named together: a test runs with all of its own
+            run.insert(at, format!("-run={}", pattern(failed.iter().map(|case| case.parts[0].clone()))));
+            vec![run]
+        }
+        Format::Junit | Format::Nextest | Format::Tap => Vec::new(),
     })
 }
 
@@ -216,6 +250,23 @@ mod tests {
             lines(&node, &[case("", "cart > a (b)"), case("", "cart > c")]),
             [r"node --test-name-pattern=^(?:cart a \(b\)|cart|a \(b\)|cart c|c)$ --test test/"]
         );
+    }
+
+    #[test]
+    fn jest_and_go_run_only_what_failed() {
+        let jest = |run: &str| suite(&format!(r#"{{"run":{run},"format":"jest","rerun":1}}"#));
+        let tests = [case("cart.test.js", "cart > a (b)"), case("cart.test.js", "c")];
+        assert_eq!(lines(&jest(r#"["npx","jest","--json"]"#), &tests), [r"npx jest --testNamePattern=^(?:cart a \(b\)|c)$ --json"]);
+        assert_eq!(
+            lines(&jest(r#"["node_modules/.bin/vitest","run","--reporter=json"]"#), &tests[1..]),
+            ["node_modules/.bin/vitest run --testNamePattern=^(?:c)$ --reporter=json"]
+        );
+        assert!(!has_rule(&jest(r#"["npx","jest","--json","-t","cart"]"#)) && !has_rule(&jest(r#"["npm","test"]"#)));
+        let go = suite(r#"{"run":["go","test","-json","./..."],"format":"go","rerun":1}"#);
+        let tests = [case("shop/cart", "TestTotal > with_tax"), case("shop/cart", "TestTotal > empty"), case("shop", "TestA")];
+        assert_eq!(lines(&go, &tests), ["go test -run=^(?:TestTotal|TestA)$ -json ./..."]);
+        let nextest = suite(r#"{"run":["cargo","nextest","run","-p","shop"],"format":"nextest","rerun":1,"rerun-with":["x"]}"#);
+        assert_eq!(first_run(&nextest).join(" "), "cargo nextest run --no-fail-fast -p shop");
     }
 
     #[test]

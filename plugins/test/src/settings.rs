@@ -1,9 +1,9 @@
 //! The stage's `with` table.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use runner_programs::Source;
-use runner_programs::settings::{label, program_name, unique};
+use runner_programs::settings::{self, Program, program_name};
 use runner_sdk::{Failure, Span};
 use serde::Deserialize;
 
@@ -82,13 +82,12 @@ pub struct Suite {
 const STOPPING: [&str; 7] = ["--bail", "--maxfail", "--exitfirst", "--fail-fast", "--failfast", "-failfast", "--stop-on-failure"];
 
 impl Settings {
-    pub fn parallel(&self) -> usize {
-        self.parallel.map_or(self.suites.len().min(4), |parallel| parallel as usize).max(1)
+    pub fn programs(&self) -> impl Iterator<Item = Program<'_>> {
+        self.suites.iter().map(Suite::program)
     }
 
-    /// The suites' names: given, or made from what they run; no two are the same.
-    pub fn labels(&self) -> Vec<String> {
-        unique(self.suites.iter().map(|suite| suite.name.clone().unwrap_or_else(|| label(&suite.run))))
+    pub fn parallel(&self) -> usize {
+        settings::parallel(self.parallel, self.suites.len())
     }
 
     /// What the schema cannot say.
@@ -96,13 +95,15 @@ impl Settings {
         if self.suites.is_empty() {
             return Err(Failure::misconfigured("`suites` is empty: name at least one suite"));
         }
-        let mut names = HashSet::new();
         for (index, suite) in self.suites.iter().enumerate() {
             let at = format!("suites[{index}]");
             suite.check().map_err(|(setting, reason)| Failure::misconfigured(format_args!("`{at}.{setting}` {reason}")))?;
-            if let Some(name) = suite.name.as_deref().filter(|name| !names.insert(*name)) {
-                return Err(Failure::misconfigured(format_args!("two suites are named `{name}`: their tests could not be told apart")));
-            }
+        }
+        if let Some(name) = settings::named_twice(self.programs()) {
+            return Err(Failure::misconfigured(format_args!("two suites are named `{name}`: their tests could not be told apart")));
+        }
+        if self.coverage.as_ref().is_some_and(|coverage| coverage.reports().next().is_none()) {
+            return Err(Failure::misconfigured("`coverage` names no report: say `lcov`, `cobertura` or `istanbul`"));
         }
         for what in coverage::What::ALL {
             let threshold = self.coverage.as_ref().and_then(|coverage| what.threshold(coverage));
@@ -115,13 +116,19 @@ impl Settings {
 }
 
 impl Suite {
+    pub fn program(&self) -> Program<'_> {
+        Program {
+            name: self.name.as_deref(),
+            run: &self.run,
+            from: Some(&self.from),
+            directory: self.directory.as_deref(),
+            env: &self.env,
+            timeout: self.timeout,
+        }
+    }
+
     fn check(&self) -> Result<(), (&'static str, String)> {
-        if self.run.first().is_none_or(|program| program.is_empty()) {
-            return Err(("run", "names no program".into()));
-        }
-        if matches!(&self.from, Source::File(path) if path.is_empty()) {
-            return Err(("from.file", "is empty".into()));
-        }
+        self.program().check()?;
         match (&self.rerun_with, self.rerun) {
             (Some(template), _) if template.first().is_none_or(|program| program.is_empty()) => {
                 return Err(("rerun-with", "names no program".into()));
@@ -133,8 +140,8 @@ impl Suite {
             return Ok(());
         }
         if self.rerun_with.is_none() && !rerun::has_rule(self) {
-            let reason = "needs `rerun-with`: how to run only some tests is known for `cargo test` with format `libtest` and for `node` \
-                          with format `node`";
+            let reason = "needs `rerun-with`: how to run only some tests is known for `cargo test` with format `libtest`, `node` with \
+                          `node`, jest and vitest with `jest`, and `go test` with `go`";
             return Err(("rerun", reason.into()));
         }
         let program = self.run.first().map(|program| program_name(program)).unwrap_or_default();
@@ -155,6 +162,7 @@ impl Suite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runner_programs::settings::labels;
 
     #[test]
     fn the_manifest_describes_the_settings() {
@@ -180,7 +188,7 @@ mod tests {
             }"#,
         )
         .unwrap();
-        assert_eq!(settings.labels(), ["cargo test", "web"]);
+        assert_eq!(labels(settings.programs()), ["cargo test", "web"]);
         assert_eq!((settings.suites[0].min_tests, settings.suites[1].min_tests), (1, 10));
         assert_eq!(settings.suites[0].from, Source::Stdout);
     }
@@ -201,6 +209,9 @@ mod tests {
                 r#"{"suites":[{"run":["npx","jest","--bail=1"],"format":"junit","rerun":1,"rerun-with":["x"]}]}"#,
                 "stops at the first failure (`--bail=1`)",
             ),
+            (r#"{"suites":[{"run":["go","test","-run","X"],"format":"go","rerun":1}]}"#, "`suites[0].rerun` needs `rerun-with`"),
+            (r#"{"suites":[{"run":["x"],"format":"node"}],"coverage":{"lines":80}}"#, "`coverage` names no report"),
+            (r#"{"suites":[{"run":["x"],"format":"node"}],"coverage":{"istanbul":"x","statements":-1}}"#, "`coverage.statements` is a"),
             (r#"{"suites":[{"run":["x"],"format":"node"}],"coverage":{"lcov":"x","lines":101}}"#, "`coverage.lines` is a percentage"),
             (
                 r#"{"suites":[{"name":"a","run":["x"],"format":"node"},{"name":"a","run":["y"],"format":"node"}]}"#,

@@ -1,11 +1,12 @@
 //! What the stage answers: which suites are believed, and in one line why it passed or not.
 
+use runner_programs::ReadError;
 use runner_sdk::commands::Exit;
 use runner_sdk::report::TestStatus;
 use runner_sdk::{Failure, Outcome};
 
 use crate::case::{Case, Reading};
-use crate::format::ReadError;
+use crate::format::Format;
 
 /// Failing tests that the one line names.
 const NAMED: usize = 3;
@@ -65,6 +66,7 @@ impl Counts {
 /// All that a suite's verdict hangs on.
 pub struct Ran<'a> {
     pub label: &'a str,
+    pub format: Format,
     pub exit: &'a Exit,
     /// What was read: `stdout`, `target/junit.xml`.
     pub output: &'a str,
@@ -95,13 +97,16 @@ pub fn judge(ran: &Ran<'_>) -> Option<Wrong> {
     }
     let reading = match ran.reading {
         Ok(reading) => reading,
-        Err(error) if exit.success() => return errored(format!("{label}: {} {error}", ran.output)),
-        Err(ReadError::Malformed { .. } | ReadError::CutOff { .. } | ReadError::Missing(_))
-            if exit.code.is_some_and(|code| code != 1) || exit.signal.is_some() =>
-        {
-            return errored(format!("{label}: {exit}{last}"));
+        Err(error) => {
+            let reads = if error.is_about_the_format() { format!("; {}", ran.format.reads()) } else { String::new() };
+            let crashed = exit.code.is_none_or(|code| !ran.format.fails_with().contains(&code)) && !matches!(error, ReadError::Io(_));
+            return errored(match exit.success() {
+                true => format!("{label}: {} {error}{reads}", ran.output),
+                // the crash is the reason, the unreadable output only its trace
+                false if crashed => format!("{label}: {exit}{last}"),
+                false => format!("{label}: {exit}, and {} {error}{reads}{last}", ran.output),
+            });
         }
-        Err(error) => return errored(format!("{label}: {exit}, and {} {error}{last}", ran.output)),
     };
     let counts = Counts::of(&reading.cases);
     if !reading.trouble.is_empty() {
@@ -182,7 +187,7 @@ mod tests {
     }
 
     fn judged(exit: &Exit, reading: &Result<Reading, ReadError>, again: Option<&Exit>) -> Option<Wrong> {
-        judge(&Ran { label: "unit", exit, output: "stdout", reading, last: "Oops", again, min_tests: 1 })
+        judge(&Ran { label: "unit", format: Format::Junit, exit, output: "stdout", reading, last: "Oops", again, min_tests: 1 })
     }
 
     #[test]
@@ -206,8 +211,13 @@ mod tests {
             (exit(101), cases(&[]), None, errored("unit: exit code 101, and no test ran: Oops")),
             (exit(0), cases(&[]), None, failed("unit: 0 tests ran, fewer than `min-tests` = 1")),
             (exit(0), cases(&[Skipped]), None, failed("unit: 0 tests ran (1 skipped), fewer than `min-tests` = 1")),
-            (exit(0), cut_off(), None, errored("unit: stdout is cut off at line 3: EOF")),
-            (exit(1), cut_off(), None, errored("unit: exit code 1, and stdout is cut off at line 3: EOF: Oops")),
+            (exit(0), cut_off(), None, errored("unit: stdout is cut off at line 3: EOF; format `junit` reads JUnit's XML")),
+            (
+                exit(1),
+                cut_off(),
+                None,
+                errored("unit: exit code 1, and stdout is cut off at line 3: EOF; format `junit` reads JUnit's XML: Oops"),
+            ),
             (exit(2), cut_off(), None, errored("unit: exit code 2: Oops")),
             (exit(0), trouble(), None, errored("unit: `shop`: its process died")),
             (timed_out, cases(&[Passed]), None, errored("unit: timed out after 30s")),

@@ -32,7 +32,7 @@ pub struct Global {
     /// When to use colour (NO_COLOR and CLICOLOR_FORCE are honoured)
     #[arg(long, value_enum, default_value_t = Color::Auto, global = true, value_name = "WHEN")]
     pub color: Color,
-    /// How to report: `auto` is a live view on a terminal and plain lines elsewhere
+    /// How to report: `auto` is a live view on a terminal and plain lines elsewhere, with what GitHub Actions and GitLab CI make of them there
     #[arg(long, value_enum, default_value_t = Format::Auto, global = true, env = "PIPELINE_FORMAT", value_name = "FORMAT")]
     pub format: Format,
 }
@@ -133,9 +133,8 @@ pub struct Exec {
     /// Go on with what does not need a failed stage [default]
     #[arg(long)]
     pub keep_going: bool,
-    /// Write a JUnit report
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
+    #[command(flatten)]
+    pub reports: Reports,
     /// Seconds that stages have to end after an interrupt
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub grace: u64,
@@ -189,9 +188,22 @@ pub struct Resume {
     /// Don't wait for approvals: end with exit code 8 when nothing else is left to do
     #[arg(long)]
     pub no_wait: bool,
-    /// Write a JUnit report of the whole run
+    #[command(flatten)]
+    pub reports: Reports,
+}
+
+/// Files for other systems, each of the whole run.
+#[derive(Debug, Clone, Args)]
+pub struct Reports {
+    /// Write a JUnit report
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+    /// Write findings and denials as SARIF, for code scanning
+    #[arg(long, value_name = "FILE")]
+    pub sarif: Option<PathBuf>,
+    /// Write findings and denials in GitLab's code quality format
+    #[arg(long, value_name = "FILE")]
+    pub code_quality: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

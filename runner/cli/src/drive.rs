@@ -126,7 +126,7 @@ impl Drive {
         let (file, jobs, stages) = (plan.file.display().to_string(), self.options.jobs.get(), planned(plan));
         let schema = event::SCHEMA;
         let Some(past) = &self.past else {
-            self.emit(Kind::RunStarted { schema, runner, run, pipeline, file, jobs, stages });
+            self.emit(Kind::RunStarted { schema, runner, run, pipeline, file, jobs, stages, git: None });
             return;
         };
         let (session, settled) = (self.journal.session(), past.settled());
@@ -221,6 +221,7 @@ fn planned(plan: &Plan) -> Vec<PlannedStage> {
             id: stage.id.clone(),
             uses: stage.plugin.uses.clone(),
             needs: stage.needs.iter().chain(&stage.needs_any).map(id).collect(),
+            place: Some(stage.place.clone()),
         })
         .collect()
 }

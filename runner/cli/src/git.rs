@@ -1,8 +1,10 @@
-//! What git's files say of the checkout: branch and commit. Read, never asked of `git`: `check` and `plan` execute nothing, and a
+//! What git's files say of the checkout: branch and commit, and where a folder is in it. Read, never asked of `git`: `check` and `plan` execute nothing, and a
 //! repository's configuration can make `git` run programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use report::Sources;
 
 /// The head of a checkout.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -31,6 +33,13 @@ pub fn head(folder: &Path) -> Head {
     Head { branch: reference.strip_prefix("refs/heads/").map(str::to_owned), sha }
 }
 
+/// Where `folder` is inside its repository, for reports that count paths from there.
+pub fn sources(folder: &Path) -> Sources {
+    let top = top(folder);
+    let below = top.as_ref().and_then(|top| folder.strip_prefix(top).ok());
+    below.map(|below| Sources::below(&below.to_string_lossy())).unwrap_or_default()
+}
+
 /// `.git` is a folder, or in worktrees and submodules a file that names one.
 fn git_folder(path: &Path) -> Option<PathBuf> {
     if path.is_dir() {
@@ -55,6 +64,17 @@ mod tests {
     use super::*;
 
     const SHA: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn a_folder_is_counted_from_the_root_of_its_repository() {
+        let folder = tempfile::tempdir().unwrap();
+        let shop = folder.path().join("services/shop");
+        fs::create_dir_all(&shop).unwrap();
+        assert_eq!(sources(&shop), Sources::default());
+        fs::write(folder.path().join(".git"), "gitdir: elsewhere\n").unwrap();
+        assert_eq!(sources(&shop), Sources::below("services/shop"));
+        assert_eq!(sources(folder.path()), Sources::default());
+    }
 
     #[test]
     fn heads() {

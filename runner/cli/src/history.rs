@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use event::{Kind, StageRef};
+use event::{Kind, PlannedStage, StageRef};
 use journal::{AttemptRow, Line, LineVerdict, Reader};
 use report::history::{Pick, RunState, View};
 use workspace::State;
@@ -41,15 +41,19 @@ impl Recorded {
         Ok(self.reader.attempts().map_err(anyhow::Error::from)?)
     }
 
+    /// The stages as the run was planned; none if it ended before that was recorded.
+    pub fn planned(&self) -> Result<Vec<PlannedStage>, CliError> {
+        let events = self.reader.events().map_err(anyhow::Error::from)?;
+        let planned = events.into_iter().find_map(|event| match event.kind {
+            Kind::RunStarted { stages, .. } => Some(stages),
+            _ => None,
+        });
+        Ok(planned.unwrap_or_default())
+    }
+
     /// The ids of the planned stages that are meant. A name that is none is a mistake, also if nothing of it ran.
     pub fn pick(&self, name: &str) -> Result<Vec<StageRef>, CliError> {
-        let mut known: Vec<StageRef> = Vec::new();
-        for event in self.reader.events().map_err(anyhow::Error::from)? {
-            if let Kind::RunStarted { stages, .. } = event.kind {
-                known = stages.into_iter().map(|stage| stage.id).collect();
-                break;
-            }
-        }
+        let known: Vec<StageRef> = self.planned()?.into_iter().map(|stage| stage.id).collect();
         let attempts = self.attempts()?;
         let instance = |id: &str| id == name || id.strip_prefix(name).is_some_and(|rest| rest.starts_with(" ("));
         let began = |id: &StageRef| attempts.iter().any(|attempt| attempt.begin.stage == *id && Pick(name).fits(attempt));

@@ -72,7 +72,8 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
             .map_err(|e| CliError::usage(format!("{}: {e}", directory.display()), "-C wants a folder that exists"))?;
     }
     if cli.global.format == args::Format::Sarif && !matches!(cli.command, Command::Ledger(_)) {
-        return Err(CliError::usage("only `ledger` reports as SARIF", "use `--format json`"));
+        let hint = "`exec` and `resume` write a file with `--sarif FILE`; the others have `--format json`";
+        return Err(CliError::usage("only `ledger` reports as SARIF", hint));
     }
     let mut out = std::io::stdout().lock();
     let printed = |result: std::io::Result<()>| match result {

@@ -9,16 +9,19 @@ use capability::InDoubt;
 use event::{EventSink, Fanout};
 use host::Host;
 use journal::{Header, Journal};
+use report::Sources;
+use report::detect::{self, Server};
 use schedule::{Graph, Options, Signal, UnknownStages};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use workspace::{Run, State};
 
-use crate::args::{Format, Global};
+use crate::args::{Format, Global, Reports};
 use crate::attempt::{Attempts, protected};
 use crate::commands::doctor;
 use crate::drive::Drive;
 use crate::error::{CliError, Ending};
+use crate::git;
 use crate::learn::Watch;
 use crate::load::{self, Loaded};
 use crate::past::{Past, Recorded};
@@ -38,23 +41,23 @@ pub struct Running {
 }
 
 /// Runs it to its end, or to where it waits for a person.
-pub fn run(running: Running, junit: Option<&Path>, global: &Global) -> Result<Ending, CliError> {
+pub fn run(running: Running, reports: &Reports, global: &Global) -> Result<Ending, CliError> {
     raise_open_files();
     // TLS is set up once, with the one provider there is
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(processors()).enable_all().build().map_err(anyhow::Error::from)?;
-    let ending = runtime.block_on(drive(running, junit, global))?;
+    let ending = runtime.block_on(drive(running, reports, global))?;
     // nothing is left to wait for: what runs on other threads belongs to nobody
     runtime.shutdown_background();
     Ok(ending)
 }
 
-async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Result<Ending, CliError> {
+async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<Ending, CliError> {
     let Running { loaded, state, folder, journal, options, past, in_doubt, watch } = running;
     let Loaded { plan, registry, plugins, .. } = loaded;
     let plan = Arc::new(plan);
-    let reports: Arc<dyn EventSink> = Arc::new(sinks(junit, global));
+    let reports: Arc<dyn EventSink> = Arc::new(sinks(reports, &plan.root, global));
     // first what must not be lost, then what is shown
     let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![Box::new(journal.clone()), Box::new(reports.clone())]));
     let Header { seed, run, .. } = journal.header().clone();
@@ -104,16 +107,32 @@ async fn drive(running: Running, junit: Option<&Path>, global: &Global) -> Resul
 }
 
 /// The reports that the command line asks for.
-fn sinks(junit: Option<&Path>, global: &Global) -> Fanout {
-    let mut sinks: Vec<Box<dyn EventSink>> = vec![screen(global)];
+fn sinks(reports: &Reports, root: &Path, global: &Global) -> Fanout {
+    let sources = git::sources(root);
+    let mut sinks: Vec<Box<dyn EventSink>> = vec![screen(global, &sources)];
+    let Reports { junit, sarif, code_quality } = reports;
     if let Some(path) = junit {
         sinks.push(Box::new(report::junit(path)));
+    }
+    if let Some(path) = sarif {
+        sinks.push(Box::new(report::sarif(path, sources.clone())));
+    }
+    if let Some(path) = code_quality {
+        sinks.push(Box::new(report::code_quality(path, sources)));
+    }
+    let summary = std::env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty());
+    if let (Some(Server::Github), Some(path)) = (detect::server(&variable), summary) {
+        sinks.push(Box::new(report::step_summary(path)));
     }
     Fanout(sinks)
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// What is shown on standard output while things happen.
-pub fn screen(global: &Global) -> Box<dyn EventSink> {
+pub fn screen(global: &Global, sources: &Sources) -> Box<dyn EventSink> {
     use report::Verbosity;
     let stdout = std::io::stdout();
     let color = load::color(global, &stdout);
@@ -122,12 +141,13 @@ pub fn screen(global: &Global) -> Box<dyn EventSink> {
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
-    let env = |name: &str| std::env::var(name).ok();
-    let unicode = report::detect::unicode(stdout.is_terminal(), &env);
-    let format = match global.format {
-        Format::Json => report::Format::Json,
-        Format::Auto if report::detect::live(stdout.is_terminal(), &env) => report::Format::Terminal,
-        Format::Auto | Format::Plain | Format::Sarif => report::Format::Plain,
+    let unicode = detect::unicode(stdout.is_terminal(), &variable);
+    let format = match (global.format, detect::server(&variable)) {
+        (Format::Json, _) => report::Format::Json,
+        (Format::Auto, _) if detect::live(stdout.is_terminal(), &variable) => report::Format::Terminal,
+        (Format::Auto, Some(Server::Github)) => report::Format::Github(sources.clone()),
+        (Format::Auto, Some(Server::Gitlab)) => report::Format::Gitlab,
+        (Format::Auto | Format::Plain | Format::Sarif, _) => report::Format::Plain,
     };
     let options = report::Options { color, unicode, width: None, verbosity };
     report::sink(format, std::io::stdout(), options)

@@ -1,13 +1,15 @@
 //! What happened in a run, as data, and the sink that takes it.
 //!
-//! Everything that a person or a program learns about a run is one of these events: the terminal, plain logs, NDJSON and JUnit
-//! are readers of the same stream (`report`), and so will the journal be. The crate is pure: no clock, no file, no printing.
+//! Everything that a person or a program learns about a run is one of these events: the terminal, plain logs, NDJSON, the
+//! reports for other systems (`report`) and the journal are readers of the same stream. The crate is pure: no clock, no file, no printing.
 //! A field is added freely; a field that changes its meaning raises [`SCHEMA`].
 
 mod finding;
+mod origin;
 mod stage;
 
 pub use finding::{Finding, Location, Severity, TestCase, TestStatus};
+pub use origin::{FileLine, GitFacts, Place};
 pub use stage::{Artifact, Blocked, DenialRecord, FailureKind, Outcome, StageRef, Verdict};
 
 use std::sync::Arc;
@@ -32,6 +34,9 @@ pub struct PlannedStage {
     pub id: StageRef,
     pub uses: String,
     pub needs: Vec<StageRef>,
+    /// None in what older runners wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 /// Where a piece of a stage's log came from.
@@ -57,6 +62,9 @@ pub enum Kind {
         file: String,
         jobs: usize,
         stages: Vec<PlannedStage>,
+        /// What is known of the checkout; none outside of a repository, and in what older runners wrote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        git: Option<GitFacts>,
     },
     /// First of a resumed session, in the place of `RunStarted`. What earlier sessions settled follows as the events that it was, without
     /// its output, and then what is new.

@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn planned(id: &str) -> event::PlannedStage {
-        event::PlannedStage { id: StageRef::new(id), uses: "command".to_owned(), needs: Vec::new() }
+        event::PlannedStage { id: StageRef::new(id), uses: "command".to_owned(), needs: Vec::new(), place: None }
     }
 
     fn at(at: u64, kind: Kind) -> Event {
@@ -203,6 +203,7 @@ mod tests {
             file: "pipeline.toml".to_owned(),
             jobs: 2,
             stages: vec![planned("lint"), planned("test")],
+            git: None,
         }
     }
 

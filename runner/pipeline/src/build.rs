@@ -14,7 +14,7 @@ use event::StageRef;
 use crate::around;
 use crate::bind::{Late, Unbound};
 use crate::compose::{self, Files};
-use crate::diagnostic::{Diagnostic, Severity, did_you_mean};
+use crate::diagnostic::{Diagnostic, LineStarts, Severity, Span, did_you_mean};
 use crate::expand::{Expander, Place};
 use crate::facts::{Facts, Trust};
 use crate::grant::GrantSchema;
@@ -91,6 +91,8 @@ fn plan_sources(request: &PlanRequest<'_>, sources: &mut Sources) -> Result<(Pla
         constants: when::constants(&shared),
         shared: &shared,
         text: &text,
+        sources: sources.clone(),
+        lines: LineStarts::new(&text),
         used: RefCell::new(Used::default()),
         plugins: RefCell::new(HashMap::new()),
     };
@@ -180,6 +182,8 @@ struct Builder<'a> {
     constants: Arc<when::Constants>,
     shared: &'a Arc<Shared>,
     text: &'a Arc<str>,
+    sources: Sources,
+    lines: LineStarts,
     used: RefCell<Used>,
     /// By `uses`.
     plugins: RefCell<HashMap<String, Option<Plugin>>>,
@@ -267,6 +271,7 @@ impl Builder<'_> {
             root: self.request.root.to_owned(),
             host_env: self.request.host_env,
         });
+        let place = self.place(stage);
         let range = self.layout.ranges[index].clone();
         let needs = self.indices(index, |kind| kind != Kind::Any);
         let needs_any = self.indices(index, |kind| kind == Kind::Any);
@@ -320,6 +325,7 @@ impl Builder<'_> {
             stages.push(Stage {
                 id: StageRef::new(&id(&stage.name, &matrix)),
                 name: stage.name.clone(),
+                place: place.clone(),
                 matrix: matrix.iter().map(|(key, value)| (key.clone(), value.text())).collect(),
                 plugin: Arc::clone(&plugin.info),
                 needs: needs.clone(),
@@ -347,6 +353,23 @@ impl Builder<'_> {
                 unbound,
             });
         }
+    }
+
+    fn place(&self, stage: &model::Stage) -> event::Place {
+        event::Place {
+            at: self.line(&stage.span),
+            grants: stage.grants_span.as_ref().map(|span| self.line(span)),
+            grant: stage.grants.iter().map(|(key, _)| (key.name.clone(), self.line(&key.span))).collect(),
+        }
+    }
+
+    /// With all line starts at hand: `Sources::place` counts from the start of the file each time.
+    fn line(&self, span: &Span) -> event::FileLine {
+        let (file, range) = self.sources.file_of(span.start);
+        let line = self.lines.line(span.start) - self.lines.line(range.start) + 1;
+        let main = self.sources.main();
+        let included = (file != main).then(|| file.strip_prefix(main.parent().unwrap_or(Path::new(""))).unwrap_or(file));
+        event::FileLine { line: u32::try_from(line).unwrap_or(u32::MAX), file: included.map(|file| file.to_string_lossy().into_owned()) }
     }
 
     /// An instance completed as far as it can be, and whether another one's would differ.

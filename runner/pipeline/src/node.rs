@@ -108,9 +108,14 @@ impl<'a> TableReader<'a> {
         self.table.get(key)
     }
 
+    /// Where a key stands, if it is there.
+    pub fn key(&self, key: &str) -> Option<Span> {
+        Some(self.table.key(key)?.span.clone())
+    }
+
     /// Where a key stands that is known and not offered: it is neither unknown nor among the known keys of a hint.
     pub fn refused(&mut self, key: &'static str) -> Option<Span> {
-        let span = self.table.key(key)?.span.clone();
+        let span = self.key(key)?;
         self.refused.push(key);
         Some(span)
     }

@@ -95,6 +95,8 @@ pub struct Stage {
     pub id: StageRef,
     /// The key in the file; several instances of a matrix share it.
     pub name: String,
+    /// Where it stands in the file; instances of a matrix share that too.
+    pub place: event::Place,
     /// This instance's values, in the order of the file.
     pub matrix: Vec<(String, String)>,
     pub plugin: Arc<PluginInfo>,

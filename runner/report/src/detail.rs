@@ -1,7 +1,7 @@
 //! What is said about one stage: the line with which it ends, and what a failure looks like from close by. Shared by the terminal and
 //! the plain log, which differ in where they put it.
 
-use event::{Blocked, DenialRecord, FailureKind, Finding, Location, Outcome, Severity, TestCase, TestStatus};
+use event::{Blocked, DenialRecord, FailureKind, Finding, GitFacts, Location, Outcome, Severity, TestCase, TestStatus};
 
 use crate::duration;
 use crate::model::{Asking, Results, SHOWN, Stage, State};
@@ -109,7 +109,7 @@ pub fn tell_attempt(outcome: &Outcome) -> String {
     }
 }
 
-fn first_line(text: &str) -> &str {
+pub fn first_line(text: &str) -> &str {
     text.trim_start().lines().next().unwrap_or_default()
 }
 
@@ -122,6 +122,17 @@ fn reason(why: &Blocked) -> String {
         Blocked::NotSelected => "left out on the command line".to_owned(),
         Blocked::Stopping => "the run was stopping".to_owned(),
     }
+}
+
+/// `main 0123456, with uncommitted changes`; none if nothing is known.
+pub fn checkout(git: &GitFacts) -> Option<Line> {
+    let short = git.sha.as_ref().map(|sha| sha.chars().take(7).collect::<String>());
+    let names: Vec<&str> = git.branch.as_deref().into_iter().chain(short.as_deref()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let line = Line::of(Role::Text, &names.join(" "));
+    Some(if git.dirty == Some(true) { line.and(Role::Warn, ", with uncommitted changes") } else { line })
 }
 
 /// `3 tests`, `1 test`.

@@ -41,6 +41,23 @@ pub fn live(is_terminal: bool, env: Env<'_>) -> bool {
     is_terminal && !dumb(env) && !set(env, "CI").is_some_and(|value| value != "false" && value != "0")
 }
 
+/// CI servers that take more from a log than text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server {
+    /// GitHub Actions, and what understands its workflow commands.
+    Github,
+    Gitlab,
+}
+
+/// The server that `--format auto` writes for.
+pub fn server(env: Env<'_>) -> Option<Server> {
+    let yes = |name: &str| set(env, name).is_some_and(|value| value == "true" || value == "1");
+    if yes("GITHUB_ACTIONS") {
+        return Some(Server::Github);
+    }
+    yes("GITLAB_CI").then_some(Server::Gitlab)
+}
+
 fn dumb(env: Env<'_>) -> bool {
     set(env, "TERM").is_none_or(|term| term == "dumb")
 }
@@ -86,6 +103,18 @@ mod tests {
             (false, &[][..], true),
         ] {
             assert_eq!(unicode(terminal, &env(pairs)), wanted, "{terminal} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn servers_say_who_they_are() {
+        for (pairs, wanted) in [
+            (&[("GITHUB_ACTIONS", "true"), ("CI", "true")][..], Some(Server::Github)),
+            (&[("GITLAB_CI", "true")][..], Some(Server::Gitlab)),
+            (&[("GITHUB_ACTIONS", "false")][..], None),
+            (&[("GITHUB_ACTIONS", ""), ("CI", "true")][..], None),
+        ] {
+            assert_eq!(server(&env(pairs)), wanted, "{pairs:?}");
         }
     }
 

@@ -9,52 +9,39 @@ use std::sync::Mutex;
 
 use event::{Event, EventSink};
 
-use crate::complain;
+use crate::out::Out;
 
 pub struct Json {
     state: Mutex<State>,
 }
 
 struct State {
-    out: Box<dyn Write + Send>,
+    out: Out,
     line: Vec<u8>,
-    broken: bool,
 }
 
 impl Json {
     pub fn new(out: impl Write + Send + 'static) -> Self {
-        let mut state = State { out: Box::new(out), line: Vec::new(), broken: false };
-        state.line.extend_from_slice(format!("{{\"event\":\"schema\",\"schema\":{}}}\n", event::SCHEMA).as_bytes());
-        state.write();
-        Json { state: Mutex::new(state) }
-    }
-}
-
-impl State {
-    fn write(&mut self) {
-        if let Err(error) = self.out.write_all(&self.line).and_then(|()| self.out.flush()) {
-            self.broken = true;
-            complain("the JSON report cannot be written", &error);
-        }
-        self.line.clear();
+        let mut out = Out::new(out, "the JSON report");
+        out.write(format!("{{\"event\":\"schema\",\"schema\":{}}}\n", event::SCHEMA).as_bytes());
+        Json { state: Mutex::new(State { out, line: Vec::new() }) }
     }
 }
 
 impl EventSink for Json {
     fn emit(&self, event: &Event) {
         let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if state.broken {
+        let State { out, line } = &mut *state;
+        if out.broken() {
             return;
         }
-        match serde_json::to_writer(&mut state.line, event) {
+        line.clear();
+        match serde_json::to_writer(&mut *line, event) {
             Ok(()) => {
-                state.line.push(b'\n');
-                state.write();
+                line.push(b'\n');
+                out.write(line);
             }
-            Err(error) => {
-                state.broken = true;
-                complain("an event cannot be written as JSON", &error.into());
-            }
+            Err(error) => out.give_up(&error.into()),
         }
     }
 }

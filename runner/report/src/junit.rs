@@ -1,4 +1,4 @@
-//! For CI servers: one JUnit file, written when the run has finished and moved into place in one step, so that nobody reads half of it.
+//! For CI servers: one JUnit file.
 //!
 //! A stage is a `testsuite`. Its tests are its cases; counted findings of a stage that did not pass are failed cases; a stage
 //! without either, or one that did not pass for a reason that none of them shows, is a case itself. The vocabulary is
@@ -9,26 +9,21 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use event::{Blocked, Event, EventSink, FailureKind, Finding, Kind, Outcome, StageRef, TestCase, TestStatus, Verdict};
+use event::{Blocked, Event, FailureKind, Finding, Kind, Outcome, StageRef, TestCase, TestStatus, Verdict};
 use quick_xml::Writer;
 use quick_xml::events::{BytesDecl, BytesText, Event as Xml};
 
+use crate::file::Document;
 use crate::tail::Tail;
-use crate::{complain, detail, sanitize};
+use crate::{detail, sanitize};
 
 /// Lines of the log of a stage that did not pass.
 const LOG_LINES: usize = 50;
 
-pub struct Junit {
-    path: PathBuf,
-    state: Mutex<State>,
-}
-
+/// What the file is made of.
 #[derive(Default)]
-struct State {
+pub struct Suites {
     run: String,
     pipeline: String,
     nanos: u64,
@@ -36,7 +31,6 @@ struct State {
     waits: bool,
     suites: Vec<Suite>,
     index: HashMap<StageRef, usize>,
-    written: bool,
 }
 
 #[derive(Default)]
@@ -61,42 +55,7 @@ enum Person {
     Decision(String),
 }
 
-impl Junit {
-    pub fn new(path: PathBuf) -> Self {
-        Junit { path, state: Mutex::default() }
-    }
-
-    fn finish(&self, state: &mut State) {
-        if std::mem::replace(&mut state.written, true) {
-            return;
-        }
-        if let Err(error) = replace(&self.path, |out| write(state, out)) {
-            complain(&format!("the JUnit report {} cannot be written", self.path.display()), &error);
-        }
-    }
-}
-
-impl EventSink for Junit {
-    fn emit(&self, event: &Event) {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        state.apply(event);
-        if matches!(event.kind, Kind::RunFinished { .. }) {
-            self.finish(&mut state);
-        }
-    }
-}
-
-impl Drop for Junit {
-    /// A run that broke off has results too.
-    fn drop(&mut self) {
-        let mut state = std::mem::take(self.state.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        if !state.suites.is_empty() {
-            self.finish(&mut state);
-        }
-    }
-}
-
-impl State {
+impl Suites {
     fn suite(&mut self, stage: &StageRef) -> &mut Suite {
         let index = *self.index.entry(stage.clone()).or_insert_with(|| {
             self.suites.push(Suite { id: stage.to_string(), ..Suite::default() });
@@ -104,6 +63,10 @@ impl State {
         });
         &mut self.suites[index]
     }
+}
+
+impl Document for Suites {
+    const NAME: &'static str = "the JUnit report";
 
     fn apply(&mut self, event: &Event) {
         match &event.kind {
@@ -148,6 +111,14 @@ impl State {
             Kind::RunFinished { nanos, verdict } => (self.nanos, self.waits) = (*nanos, *verdict == Verdict::Waiting),
             _ => {}
         }
+    }
+
+    fn begun(&self) -> bool {
+        !self.suites.is_empty()
+    }
+
+    fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
+        write(self, out)
     }
 }
 
@@ -261,7 +232,7 @@ fn sums(cases: &[Case]) -> Sums {
     }
 }
 
-fn write(state: &State, out: &mut dyn Write) -> std::io::Result<()> {
+fn write(state: &Suites, out: &mut dyn Write) -> std::io::Result<()> {
     let reported = state.suites.iter().filter(|suite| !matches!(suite.outcome, Some(Outcome::Skipped { why: Blocked::NotSelected })));
     let suites: Vec<(&Suite, Vec<Case>)> = reported.map(|suite| (suite, suite.cases(&state.pipeline, state.waits))).collect();
     let all = suites.iter().map(|(_, cases)| sums(cases)).fold(Sums::default(), |all, sums| Sums {
@@ -341,7 +312,7 @@ fn write_case(case: &Case, xml: &mut Out<'_, '_>) -> std::io::Result<()> {
         End::Flaky(text) => ("flakyFailure", Some("flaky"), text),
     };
     element.write_inner_content(|xml| {
-        let text = valid(&text.lines().map(sanitize::clean).collect::<Vec<_>>().join("\n"));
+        let text = valid(&sanitize::lines(text));
         let mut lines = text.lines();
         let mut element = xml.create_element(tag);
         let message = lines.next().unwrap_or_default().to_owned();
@@ -373,22 +344,6 @@ fn seconds(nanos: u64) -> String {
 fn timestamp(nanos: u64) -> String {
     let second = i64::try_from(nanos / 1_000_000_000).unwrap_or_default();
     jiff::Timestamp::from_second(second).map(|at| at.to_string()).unwrap_or_default()
-}
-
-/// Writes beside `path` and renames. Folders above it are made.
-fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut builder = tempfile::Builder::new();
-    // As any new file: a temporary one is its owner's alone, and CI servers read reports as somebody else.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder.prefix(".junit").tempfile_in(folder)?;
-    let mut out = std::io::BufWriter::new(file);
-    write(&mut out)?;
-    let file = out.into_inner().map_err(|error| error.into_error())?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 #[cfg(test)]

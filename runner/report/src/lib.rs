@@ -1,21 +1,32 @@
-//! Events to output, one file per audience: a person at a terminal ([`terminal()`]), the log of a CI server ([`plain()`]), a program
-//! ([`json()`]), and whatever reads JUnit ([`junit()`]).
+//! Events to output, one file per audience: a person at a terminal ([`terminal()`]), the log of a CI server ([`plain()`], and for those that take
+//! more than text [`github()`] and [`gitlab()`]), a program ([`json()`]), whatever reads JUnit ([`junit()`]), SARIF ([`sarif()`]) or GitLab's code
+//! quality ([`code_quality()`]), and GitHub's step summary ([`step_summary()`]).
 //!
 //! Each is an [`EventSink`] over anything that can be written to. A sink that cannot write says so once on stderr and stops
 //! writing; the run goes on. Nothing here decides anything about the run, and nothing here reads a clock except the terminal, which
 //! shows how long things take.
 
+mod code_quality;
 mod detail;
 pub mod detect;
 mod duration;
+mod file;
+mod found;
 mod frame;
+mod github;
+mod gitlab;
+mod held;
 pub mod history;
 mod json;
 mod junit;
 mod model;
 mod onward;
+mod out;
 mod plain;
 mod sanitize;
+pub mod sarif;
+mod source;
+mod step_summary;
 mod style;
 mod summary;
 mod tail;
@@ -30,11 +41,15 @@ use std::path::PathBuf;
 use event::EventSink;
 
 pub use duration::human as human_duration;
+pub use file::File;
 pub use frame::Size;
+pub use github::Github;
+pub use gitlab::Gitlab;
 pub use json::Json;
-pub use junit::Junit;
 pub use plain::Plain;
 pub use sanitize::clean;
+pub use source::Sources;
+pub use step_summary::StepSummary;
 pub use summary::bytes as human_bytes;
 pub use terminal::Terminal;
 
@@ -65,12 +80,14 @@ impl Default for Options {
     }
 }
 
-/// What `--format` chooses; `auto` is decided by [`detect::live`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What `--format` chooses; `auto` is decided by [`detect::live`] and [`detect::server`].
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
     Terminal,
     Plain,
     Json,
+    Github(Sources),
+    Gitlab,
 }
 
 /// The reporter of a format, writing to `out`.
@@ -79,6 +96,8 @@ pub fn sink(format: Format, out: impl Write + Send + 'static, options: Options) 
         Format::Terminal => Box::new(terminal(out, options)),
         Format::Plain => Box::new(plain(out, options)),
         Format::Json => Box::new(json(out)),
+        Format::Github(sources) => Box::new(github(out, options, sources)),
+        Format::Gitlab => Box::new(gitlab(out, options)),
     }
 }
 
@@ -92,14 +111,39 @@ pub fn plain(out: impl Write + Send + 'static, options: Options) -> Plain {
     Plain::new(out, options)
 }
 
+/// Plain lines with workflow commands: groups and annotations.
+pub fn github(out: impl Write + Send + 'static, options: Options, sources: Sources) -> Github {
+    Github::new(out, options, sources)
+}
+
+/// Plain lines with sections.
+pub fn gitlab(out: impl Write + Send + 'static, options: Options) -> Gitlab {
+    Gitlab::new(out, options)
+}
+
 /// One JSON object a line.
 pub fn json(out: impl Write + Send + 'static) -> Json {
     Json::new(out)
 }
 
 /// A JUnit file at `path`, written when the run has finished.
-pub fn junit(path: impl Into<PathBuf>) -> Junit {
-    Junit::new(path.into())
+pub fn junit(path: impl Into<PathBuf>) -> File<junit::Suites> {
+    File::of(path.into(), junit::Suites::default())
+}
+
+/// A SARIF file at `path`, written when the run has finished.
+pub fn sarif(path: impl Into<PathBuf>, sources: Sources) -> File<sarif::Sarif> {
+    File::of(path.into(), sarif::Sarif::new(sources))
+}
+
+/// A file at `path` in GitLab's code quality format, written when the run has finished.
+pub fn code_quality(path: impl Into<PathBuf>, sources: Sources) -> File<code_quality::CodeQuality> {
+    File::of(path.into(), code_quality::CodeQuality::new(sources))
+}
+
+/// Markdown, appended to the file at `path` when the run has finished.
+pub fn step_summary(path: impl Into<PathBuf>) -> StepSummary {
+    StepSummary::new(path.into())
 }
 
 /// The one complaint of a sink that cannot write. If stderr is gone too, there is nobody left to tell.

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use event::{Artifact, DenialRecord, Event, FailureKind, Finding, Kind, Outcome, PlannedStage, StageRef, TestCase, TestStatus, Verdict};
+use event::{
+    Artifact, DenialRecord, Event, FailureKind, Finding, GitFacts, Kind, Outcome, PlannedStage, StageRef, TestCase, TestStatus, Verdict,
+};
 
 use crate::tail::Tail;
 
@@ -18,6 +20,7 @@ pub struct Run {
     pub file: String,
     pub run: String,
     pub jobs: usize,
+    pub git: Option<GitFacts>,
     pub started: u64,
     /// How many stages earlier sessions settled, if this is not the first one.
     pub settled_before: Option<usize>,
@@ -216,6 +219,9 @@ impl Run {
             Kind::RunStarted { run, pipeline, file, jobs, stages, .. } | Kind::RunResumed { run, pipeline, file, jobs, stages, .. } => {
                 if let Kind::RunResumed { settled, .. } = &event.kind {
                     self.settled_before = Some(*settled);
+                }
+                if let Kind::RunStarted { git, .. } = &event.kind {
+                    self.git.clone_from(git);
                 }
                 self.started = at;
                 (self.run, self.pipeline, self.file, self.jobs) = (run.clone(), pipeline.clone(), file.clone(), *jobs);

@@ -8,56 +8,92 @@ use std::sync::Mutex;
 use event::{Event, EventSink, Kind, Outcome, StageRef};
 
 use crate::model::{Run, State as StageState};
+use crate::out::Out;
 use crate::style::{ASCII, Line, Role, Symbols, UNICODE};
 use crate::tail::Lines;
-use crate::{Options, Verbosity, complain, detail, duration, onward, sanitize, summary};
+use crate::{Options, Verbosity, detail, duration, onward, sanitize, summary};
 
 /// Lines of the log under a failure.
-const LOG_LINES: usize = 50;
+pub const LOG_LINES: usize = 50;
 /// Columns of the summary where none are given.
 const COLUMNS: usize = 100;
 
 pub struct Plain {
-    options: Options,
-    symbols: &'static Symbols,
     state: Mutex<State>,
 }
 
 struct State {
-    out: Box<dyn Write + Send>,
-    broken: bool,
-    run: Run,
-    open: HashMap<StageRef, Lines>,
+    out: Out,
+    text: Text,
 }
 
 impl Plain {
     pub fn new(out: impl Write + Send + 'static, options: Options) -> Self {
-        Plain {
-            options,
-            symbols: if options.unicode { &UNICODE } else { &ASCII },
-            state: Mutex::new(State { out: Box::new(out), broken: false, run: Run::default(), open: HashMap::new() }),
-        }
+        Plain { state: Mutex::new(State { out: Out::new(out, "the report"), text: Text::new(options) }) }
+    }
+}
+
+impl EventSink for Plain {
+    fn emit(&self, event: &Event) {
+        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let State { out, text } = &mut *state;
+        out.write(text.of(event).as_bytes());
+    }
+}
+
+/// The lines themselves, also for the reports that put something around them.
+pub struct Text {
+    options: Options,
+    symbols: &'static Symbols,
+    run: Run,
+    open: HashMap<StageRef, Lines>,
+}
+
+impl Text {
+    pub fn new(options: Options) -> Self {
+        let symbols = if options.unicode { &UNICODE } else { &ASCII };
+        Text { options, symbols, run: Run::default(), open: HashMap::new() }
     }
 
-    fn lines(&self, state: &mut State, event: &Event) -> Vec<Line> {
+    /// What an event gives to write: whole lines, or nothing.
+    pub fn of(&mut self, event: &Event) -> String {
+        self.run.apply(event);
+        let lines = self.lines(event);
+        if lines.is_empty() {
+            return String::new();
+        }
+        // The summary and a quiet report stand by themselves.
+        let timed = self.options.verbosity > Verbosity::Quiet && !matches!(event.kind, Kind::RunFinished { .. });
+        let time = duration::elapsed(event.at.saturating_sub(if self.run.started > 0 { self.run.started } else { event.at }));
+        let mut text = String::new();
+        for line in lines {
+            let mut whole = if timed { Line::of(Role::Faint, &format!("{time:>7}")).and(Role::Text, "  ") } else { Line::new() };
+            whole.append(line);
+            text.push_str(&whole.render(self.options.color, self.options.unicode));
+            text.push('\n');
+        }
+        text
+    }
+
+    fn lines(&mut self, event: &Event) -> Vec<Line> {
         let verbosity = self.options.verbosity;
         let verbose = verbosity == Verbosity::Verbose;
         match &event.kind {
             Kind::StageFinished { stage, outcome, .. } => {
-                let mut lines = rest(state, stage);
+                let mut lines = self.rest(stage);
                 if verbosity > Verbosity::Quiet || outcome.fails_run() {
-                    lines.extend(self.ended(&state.run, stage, outcome));
+                    lines.extend(self.ended(stage, outcome));
                 }
-                state.run.stage_mut(stage).forget_shown();
+                self.run.stage_mut(stage).forget_shown();
                 lines.into_iter().map(|line| about(stage, line)).collect()
             }
-            Kind::RunFinished { .. } if verbosity == Verbosity::Quiet => summary::brief(&state.run),
-            Kind::RunFinished { .. } => summary::summary(&state.run, self.options.width.unwrap_or(COLUMNS), self.symbols),
-            Kind::ApprovalWaiting { stage, expires, .. } => asking(&state.run, stage, expires.map(|end| end.saturating_sub(event.at))),
+            Kind::RunFinished { .. } if verbosity == Verbosity::Quiet => summary::brief(&self.run),
+            Kind::RunFinished { .. } => summary::summary(&self.run, self.options.width.unwrap_or(COLUMNS), self.symbols),
+            Kind::ApprovalWaiting { stage, expires, .. } => asking(&self.run, stage, expires.map(|end| end.saturating_sub(event.at))),
             Kind::StageSuspended { stage, effect, subject, message, .. } => {
-                let mut lines = rest(state, stage);
+                let mut lines = self.rest(stage);
                 let told = Line::of(Role::Warn, &format!("in doubt: {effect} {subject}")).and(Role::Text, &format!(": {message}"));
-                lines.extend([told, Line::of(Role::Faint, "decide with: ").and(Role::Text, &onward::decide(&state.run.run))]);
+                lines.extend([told, Line::of(Role::Faint, "decide with: ").and(Role::Text, &onward::decide(&self.run.run))]);
                 lines.into_iter().map(|line| about(stage, line)).collect()
             }
             _ if verbosity == Verbosity::Quiet => vec![],
@@ -73,12 +109,14 @@ impl Plain {
                 let role = if *approved { Role::Good } else { Role::Bad };
                 vec![about(stage, Line::of(role, &detail::answer(*approved, by, note)))]
             }
-            Kind::RunStarted { runner, run, pipeline, file, jobs, stages, .. } => {
+            Kind::RunStarted { runner, run, pipeline, file, jobs, stages, git, .. } => {
                 let stages = detail::plural(stages.len(), "stage");
-                vec![
-                    Line::of(Role::Strong, pipeline)
-                        .and(Role::Text, &format!(": {stages}, {jobs} at once ({file}, run {run}, runner {runner})")),
-                ]
+                let mut line = Line::of(Role::Strong, pipeline);
+                if let Some(checkout) = git.as_ref().and_then(detail::checkout) {
+                    line.push(Role::Text, " on ");
+                    line.append(checkout);
+                }
+                vec![line.and(Role::Text, &format!(": {stages}, {jobs} at once ({file}, run {run}, runner {runner})"))]
             }
             Kind::Compiling { plugin, .. } => vec![Line::of(Role::Faint, &format!("compiling plugin {plugin}"))],
             Kind::StageStarted { stage, attempt, plugin, .. } => {
@@ -87,7 +125,7 @@ impl Plain {
             }
             Kind::Output { stage, stream, bytes } if verbose => {
                 let mut lines = Vec::new();
-                state.open.entry(stage.clone()).or_default().feed(*stream, bytes, |line| lines.push(about(stage, log_line(line))));
+                self.open.entry(stage.clone()).or_default().feed(*stream, bytes, |line| lines.push(about(stage, log_line(line))));
                 lines
             }
             Kind::CommandStarted { stage, line, place, .. } if verbose => {
@@ -103,7 +141,7 @@ impl Plain {
                 )]
             }
             Kind::StageRetrying { stage, attempt, outcome, delay } => {
-                let mut lines = rest(state, stage);
+                let mut lines = self.rest(stage);
                 let told = detail::tell_attempt(outcome);
                 lines.push(Line::of(Role::Warn, &format!("attempt {attempt} {told}; the next in {}", duration::human(*delay))));
                 lines.into_iter().map(|line| about(stage, line)).collect()
@@ -114,8 +152,8 @@ impl Plain {
         }
     }
 
-    fn ended(&self, run: &Run, id: &StageRef, outcome: &Outcome) -> Vec<Line> {
-        let Some(stage) = run.stage(id) else { return vec![] };
+    fn ended(&self, id: &StageRef, outcome: &Outcome) -> Vec<Line> {
+        let Some(stage) = self.run.stage(id) else { return vec![] };
         let verbose = self.options.verbosity == Verbosity::Verbose;
         if matches!(outcome, Outcome::Skipped { why: event::Blocked::NotSelected }) && !verbose {
             return vec![];
@@ -143,6 +181,15 @@ impl Plain {
         }
         lines
     }
+
+    /// Lines of a stage that had not ended when the stage did.
+    fn rest(&mut self, stage: &StageRef) -> Vec<Line> {
+        let mut lines = Vec::new();
+        if let Some(mut open) = self.open.remove(stage) {
+            open.finish(|line| lines.push(log_line(line)));
+        }
+        lines
+    }
 }
 
 fn asking(run: &Run, id: &StageRef, left: Option<u64>) -> Vec<Line> {
@@ -155,14 +202,6 @@ fn asking(run: &Run, id: &StageRef, left: Option<u64>) -> Vec<Line> {
     [line, how].into_iter().map(|line| about(id, line)).collect()
 }
 
-fn rest(state: &mut State, stage: &StageRef) -> Vec<Line> {
-    let mut lines = Vec::new();
-    if let Some(mut open) = state.open.remove(stage) {
-        open.finish(|line| lines.push(log_line(line)));
-    }
-    lines
-}
-
 fn log_line(line: &[u8]) -> Line {
     Line::of(Role::Faint, "| ").and(Role::Text, &sanitize::log_line(line))
 }
@@ -171,31 +210,6 @@ fn about(stage: &StageRef, line: Line) -> Line {
     let mut lead = Line::of(Role::Accent, &format!("[{stage}]")).and(Role::Text, " ");
     lead.append(line);
     lead
-}
-
-impl EventSink for Plain {
-    fn emit(&self, event: &Event) {
-        let mut state = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        state.run.apply(event);
-        let lines = self.lines(&mut state, event);
-        if lines.is_empty() || state.broken {
-            return;
-        }
-        // The summary and a quiet report stand by themselves.
-        let timed = self.options.verbosity > Verbosity::Quiet && !matches!(event.kind, Kind::RunFinished { .. });
-        let time = duration::elapsed(event.at.saturating_sub(if state.run.started > 0 { state.run.started } else { event.at }));
-        let mut text = String::new();
-        for line in lines {
-            let mut whole = if timed { Line::of(Role::Faint, &format!("{time:>7}")).and(Role::Text, "  ") } else { Line::new() };
-            whole.append(line);
-            text.push_str(&whole.render(self.options.color, self.options.unicode));
-            text.push('\n');
-        }
-        if let Err(error) = state.out.write_all(text.as_bytes()).and_then(|()| state.out.flush()) {
-            state.broken = true;
-            complain("the report cannot be written", &error);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -45,6 +45,11 @@ pub fn clean(text: &str) -> String {
     cleaned
 }
 
+/// Each line cleaned, and the lines kept.
+pub fn lines(text: &str) -> String {
+    text.trim_end().lines().map(clean).collect::<Vec<_>>().join("\n")
+}
+
 /// One line of a log. What a carriage return overwrote is left out, as a terminal would show it: progress bars end in their last state.
 pub fn log_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use event::{
-    Artifact, Blocked, DenialRecord, Event, EventSink, FailureKind, Finding, Kind, Location, Outcome, PlannedStage, Severity, StageRef,
-    Stream, TestCase, TestStatus, Verdict,
+    Artifact, Blocked, DenialRecord, Event, EventSink, FailureKind, FileLine, Finding, GitFacts, Kind, Location, Outcome, Place,
+    PlannedStage, Severity, StageRef, Stream, TestCase, TestStatus, Verdict,
 };
 
 /// 2026-01-31T12:00:00Z.
@@ -56,7 +56,12 @@ pub fn at(seconds: f64, kind: Kind) -> Event {
 }
 
 pub fn started(stages: &[&str]) -> Event {
-    let stages = stages.iter().map(|id| PlannedStage { id: stage(id), uses: "command".to_owned(), needs: vec![] });
+    let stages = stages.iter().enumerate().map(|(index, id)| PlannedStage {
+        id: stage(id),
+        uses: "command".to_owned(),
+        needs: vec![],
+        place: Some(place(10 * index as u32 + 10)),
+    });
     let kind = Kind::RunStarted {
         schema: event::SCHEMA,
         runner: "0.1.0".to_owned(),
@@ -65,8 +70,24 @@ pub fn started(stages: &[&str]) -> Event {
         file: "pipeline.toml".to_owned(),
         jobs: 4,
         stages: stages.collect(),
+        git: None,
     };
     at(0.0, kind)
+}
+
+/// A stage that begins at that line, with a grant for files and one for HTTP.
+fn place(line: u32) -> Place {
+    let at = |line| FileLine { line, file: None };
+    Place { at: at(line), grants: Some(at(line + 2)), grant: vec![("files".to_owned(), at(line + 2)), ("http".to_owned(), at(line + 3))] }
+}
+
+/// The first event of a run on a checkout.
+pub fn started_on(stages: &[&str], git: GitFacts) -> Event {
+    let Event { at, mut kind } = started(stages);
+    if let Kind::RunStarted { git: facts, .. } = &mut kind {
+        *facts = Some(git);
+    }
+    Event { at, kind }
 }
 
 pub fn begin(seconds: f64, id: &str, attempt: u32, plugin: &str) -> Event {
@@ -228,7 +249,7 @@ pub fn second_half() -> Vec<Event> {
 const SHOP: [&str; 5] = ["test", "publish", "deploy (region=eu)", "smoke", "docs"];
 
 fn planned() -> Vec<PlannedStage> {
-    SHOP.iter().map(|id| PlannedStage { id: stage(id), uses: "command".to_owned(), needs: vec![] }).collect()
+    SHOP.iter().map(|id| PlannedStage { id: stage(id), uses: "command".to_owned(), needs: vec![], place: None }).collect()
 }
 
 fn asks(seconds: f64, given: u32) -> Event {
@@ -301,6 +322,71 @@ pub fn resumed() -> Vec<Event> {
         at(3603.0, Kind::RunFinished { verdict: Verdict::Waiting, nanos: 3 * SECOND }),
     ]);
     events
+}
+
+/// What a stage would write to be read as something else: commands, marks, Markdown, markup, escapes.
+pub const EVIL: &str = "::error file=a::owned\r\n  ::add-mask::x\n##[group]y] %0A::stop-commands::z\n\u{1b}[0Ksection_end:1:runner_log_1\r\u{1b}[0K\
+    \n```\n| @all #1 [a](javascript:b) <script>&amp;</script> $x$ \\ *b* _c_ ]]> \u{202e} \u{0} \"";
+
+/// A run in which every word that a stage or a file chooses is [`EVIL`].
+pub fn hostile() -> Vec<Event> {
+    let id = format!("a (b={EVIL})");
+    let evil = || EVIL.to_owned();
+    let at_evil = Some(Location { path: format!("src/{EVIL}"), line: 3, column: 9, end_line: 2, end_column: 1 });
+    let outside = Some(Location { path: format!("../../{EVIL}"), line: 0, column: 0, end_line: 0, end_column: 0 });
+    let finding = |severity, location| Finding {
+        severity,
+        tool: evil(),
+        rule: evil(),
+        message: evil(),
+        location,
+        help: evil(),
+        url: format!("javascript:{EVIL}"),
+        counted: true,
+    };
+    let findings = vec![finding(Severity::Critical, at_evil.clone()), finding(Severity::Medium, outside), finding(Severity::Info, None)];
+    let tests = vec![TestCase { suite: evil(), name: evil(), status: TestStatus::Failed, nanos: 1, message: evil(), location: at_evil }];
+    let denial = DenialRecord { effect: evil(), subject: evil(), code: evil(), reason: evil(), remedy: Some(evil()) };
+    let mut started = started(&[&id]);
+    if let Kind::RunStarted { pipeline, file, run, git, .. } = &mut started.kind {
+        (*pipeline, *file, *run) = (evil(), evil(), evil());
+        *git = Some(GitFacts { branch: Some(evil()), sha: Some(evil()), dirty: Some(true) });
+    }
+    let outcome = Outcome::Failed { kind: FailureKind::Failed, message: evil(), soft: false, denial: Some(denial.clone()) };
+    vec![
+        started,
+        at(0.0, Kind::Warning { message: evil() }),
+        begin(0.1, &id, 1, EVIL),
+        output(0.2, &id, &format!("{EVIL}\n").repeat(20)),
+        at(0.3, Kind::Findings { stage: stage(&id), findings }),
+        at(0.4, Kind::Tests { stage: stage(&id), tests }),
+        at(0.5, Kind::Measured { stage: stage(&id), name: evil(), value: 1.0, unit: evil() }),
+        at(0.6, Kind::Denied { stage: stage(&id), denial }),
+        at(
+            0.7,
+            Kind::StageFinished {
+                stage: stage(&id),
+                attempt: 1,
+                outcome,
+                nanos: SECOND,
+                outputs: vec![(evil(), evil())],
+                artifacts: vec![Artifact { name: evil(), files: 1, bytes: 1, digest: evil() }],
+                log: evil(),
+            },
+        ),
+        at(0.8, Kind::Stopping { reason: evil() }),
+        at(1.0, Kind::RunFinished { verdict: Verdict::Failed, nanos: SECOND }),
+    ]
+}
+
+/// A report's file after these events.
+pub fn written(events: &[Event], sink: impl FnOnce(&std::path::Path) -> Box<dyn EventSink>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reports/file");
+    play(&*sink(&path), events);
+    let left: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["file"], "nothing is left beside it");
+    std::fs::read_to_string(path).unwrap()
 }
 
 pub fn whole() -> Vec<Event> {

@@ -19,13 +19,13 @@ pub const LABEL: usize = 11;
 /// The table, the totals, the verdict and how to go on. `columns` is the width that the table may take; totals are wrapped by the caller.
 pub fn summary(run: &Run, columns: usize, symbols: &Symbols) -> Vec<Line> {
     let mut lines = Vec::new();
-    let ran: Vec<&Stage> = run.stages.iter().filter(|stage| stage.attempt > 0).collect();
+    let ran = ran(run);
     if run.stages.len() > 1 {
         lines.push(Line::of(Role::Faint, &symbols.dash.repeat(columns.min(80))));
         table(run, &ran, columns, symbols, &mut lines);
         lines.push(Line::new());
     }
-    totals(run, &ran, symbols, &mut lines);
+    lines.extend(totals(run, symbols));
     lines.push(verdict(run));
     lines.extend(onward(run));
     lines
@@ -85,7 +85,7 @@ fn table(run: &Run, ran: &[&Stage], columns: usize, symbols: &Symbols, lines: &m
     }
 }
 
-fn left_out(stage: &Stage) -> bool {
+pub fn left_out(stage: &Stage) -> bool {
     match &stage.state {
         State::Ended(outcome) => matches!(outcome, Outcome::Skipped { why: event::Blocked::NotSelected }),
         State::Asking(_) | State::Suspended => false,
@@ -101,7 +101,13 @@ fn slowest<'a>(ran: &[&'a Stage], count: usize) -> Vec<&'a Stage> {
     slowest
 }
 
-fn totals(run: &Run, ran: &[&Stage], symbols: &Symbols, lines: &mut Vec<Line>) {
+fn ran(run: &Run) -> Vec<&Stage> {
+    run.stages.iter().filter(|stage| stage.attempt > 0).collect()
+}
+
+/// What was counted, measured and left, and the checkout.
+pub fn totals(run: &Run, symbols: &Symbols) -> Vec<Line> {
+    let mut lines = Vec::new();
     let counts = run.counts;
     let of = |wanted: fn(&State) -> bool| run.stages.iter().filter(|stage| wanted(&stage.state)).count();
     let parts = [
@@ -162,11 +168,18 @@ fn totals(run: &Run, ran: &[&Stage], symbols: &Symbols, lines: &mut Vec<Line>) {
                 .push(label("artifact").and(Role::Text, &format!("{}.{}", stage.id, artifact.name)).and(Role::Faint, &format!("  {size}")));
         }
     }
+    let ran = ran(run);
     if ran.len() > 1 {
         let slowest: Vec<String> =
-            slowest(ran, SLOWEST).iter().map(|stage| format!("{} {}", stage.id, duration::human(stage.nanos))).collect();
+            slowest(&ran, SLOWEST).iter().map(|stage| format!("{} {}", stage.id, duration::human(stage.nanos))).collect();
         lines.push(label("slowest").and(Role::Text, &slowest.join(&format!(" {} ", symbols.dot))));
     }
+    if let Some(checkout) = run.git.as_ref().and_then(detail::checkout) {
+        let mut line = label("checkout");
+        line.append(checkout);
+        lines.push(line);
+    }
+    lines
 }
 
 /// Two decimals where there are any.

@@ -1,13 +1,13 @@
 //! The last lines of a stage's log, and lines out of chunks.
 //!
 //! Logs arrive as chunks of any size at up to gigabytes a second; only what can still be shown is looked at. Memory is bounded by
-//! [`KEPT`] lines of [`LONGEST`] bytes a stage.
+//! lines (mostly [`KEPT`]) of [`LONGEST`] bytes a stage.
 
 use std::collections::VecDeque;
 
 use event::Stream;
 
-/// Lines that are kept.
+/// Lines that are kept unless told otherwise.
 pub const KEPT: usize = 50;
 /// Bytes of a line that are kept; the rest of the line is dropped here (the log file has it).
 pub const LONGEST: usize = 4096;
@@ -65,24 +65,36 @@ fn extend(line: &mut Vec<u8>, piece: &[u8]) {
     line.extend_from_slice(&piece[..piece.len().min(room)]);
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tail {
+    keep: usize,
     lines: VecDeque<Box<[u8]>>,
     pieces: Lines,
     latest: Option<Stream>,
 }
 
+impl Default for Tail {
+    fn default() -> Self {
+        Tail::of(KEPT)
+    }
+}
+
 impl Tail {
+    /// Keeps that many lines.
+    pub fn of(keep: usize) -> Self {
+        Tail { keep, lines: VecDeque::new(), pieces: Lines::default(), latest: None }
+    }
+
     pub fn push(&mut self, stream: Stream, mut bytes: &[u8]) {
         self.latest = Some(stream);
-        if let Some(start) = start_of_last_lines(bytes, KEPT) {
+        if let Some(start) = start_of_last_lines(bytes, self.keep) {
             bytes = &bytes[start..];
             self.lines.clear();
             self.pieces.drop_open(stream);
         }
-        let lines = &mut self.lines;
+        let (lines, keep) = (&mut self.lines, self.keep);
         self.pieces.feed(stream, bytes, |line| {
-            if lines.len() == KEPT {
+            if lines.len() == keep {
                 lines.pop_front();
             }
             lines.push_back(line.into());

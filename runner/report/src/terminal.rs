@@ -213,8 +213,12 @@ impl Shared {
                 state.open.entry(stage.clone()).or_default().feed(*stream, bytes, |line| lines.push(log_line(stage, line, symbols)));
                 lines
             }
-            Kind::RunStarted { run, pipeline, stages, jobs, .. } => {
+            Kind::RunStarted { run, pipeline, stages, jobs, git, .. } => {
                 let mut line = Line::of(Role::Strong, pipeline);
+                if let Some(checkout) = git.as_ref().and_then(detail::checkout) {
+                    line.push(Role::Faint, &format!(" {} ", self.symbols.dot));
+                    line.append(checkout);
+                }
                 for part in [detail::plural(stages.len(), "stage"), format!("{jobs} at once"), format!("run {run}")] {
                     line.push(Role::Faint, &format!(" {} {part}", self.symbols.dot));
                 }

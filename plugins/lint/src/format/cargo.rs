@@ -4,10 +4,11 @@
 use std::io::BufRead;
 
 use runner_programs::lines::Lines;
+use runner_programs::{ReadError, json};
 use runner_sdk::report::{Location, Severity};
 use serde::Deserialize;
 
-use super::{ReadError, Reading, json};
+use super::Reading;
 use crate::finding::{Finding, severity_of_word};
 
 #[derive(Deserialize)]

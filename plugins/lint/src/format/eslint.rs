@@ -3,10 +3,11 @@
 
 use std::io::BufRead;
 
+use runner_programs::{ReadError, json};
 use runner_sdk::report::{Location, Severity};
 use serde::Deserialize;
 
-use super::{ReadError, Reading, json};
+use super::Reading;
 use crate::finding::{Columns, Finding};
 
 // Messages that a comment in the source suppressed are in `suppressedMessages`: ESLint does not show them, nor does this.

@@ -8,10 +8,11 @@
 use std::collections::VecDeque;
 use std::io::BufRead;
 
+use runner_programs::ReadError;
 use runner_programs::lines::Lines;
 use runner_sdk::report::{Location, Severity};
 
-use super::{ReadError, Reading};
+use super::Reading;
 use crate::finding::Finding;
 
 /// Lines of output that are shown where no file is named.

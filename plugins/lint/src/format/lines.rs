@@ -11,10 +11,11 @@
 
 use std::io::BufRead;
 
+use runner_programs::ReadError;
 use runner_programs::lines::Lines;
 use runner_sdk::report::{Location, Severity};
 
-use super::{ReadError, Reading};
+use super::Reading;
 use crate::finding::{Finding, severity_of_word};
 
 pub fn read(input: impl BufRead, tool: &str) -> Result<Reading, ReadError> {

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::io::BufRead;
 
+use runner_programs::{ReadError, json};
 use runner_sdk::report::{Location as Place, Severity};
 use serde::Deserialize;
 
-use super::{ReadError, Reading, json};
+use super::Reading;
 use crate::finding::{Columns, Finding};
 
 #[derive(Deserialize)]

@@ -5,61 +5,27 @@
 
 use std::io::BufRead;
 
-use quick_xml::XmlVersion;
-use quick_xml::events::{BytesStart, Event};
-use quick_xml::reader::Reader;
-use runner_programs::ansi;
+use runner_programs::xml::{self, Event};
+use runner_programs::{ReadError, ansi};
 use runner_sdk::report::{Location, TestStatus};
 
-use super::short_text::ShortText;
-use super::{ReadError, not_too_many};
+use super::not_too_many;
 use crate::case::{Case, Reading, seconds, shortened};
 
 /// Bytes of one failure's text that are kept while it is read.
 const TEXT_KEPT: usize = 64 * 1024;
 
-/// Elements deeper than this are no report.
-const DEEPEST: usize = 256;
-
 pub fn read(input: impl BufRead) -> Result<Reading, ReadError> {
-    let mut reader = Reader::from_reader(ShortText::new(input));
     let mut report = Report::default();
-    let mut buffer = Vec::new();
-    loop {
-        buffer.clear();
-        let event = match reader.read_event_into(&mut buffer) {
-            Ok(event) => event,
-            Err(quick_xml::Error::Io(error)) => return Err(ReadError::Io(std::io::Error::new(error.kind(), error.to_string()))),
-            Err(error) => {
-                let place = format!("byte {}", reader.error_position());
-                let reason = error.to_string();
-                let syntax = matches!(error, quick_xml::Error::Syntax(_));
-                return Err(if syntax { ReadError::CutOff { place, reason } } else { ReadError::Malformed { place, reason } });
-            }
-        };
-        let at = reader.buffer_position();
-        not_too_many(report.reading.cases.len(), || format!("byte {at}"))?;
+    xml::read(input, &["testsuites", "testsuite"], |event, at| {
         match event {
-            Event::Start(element) => report.open(&element, at)?,
-            Event::Empty(element) => {
-                report.open(&element, at)?;
-                report.close();
-            }
-            Event::End(_) => report.close(),
-            Event::Text(text) => report.text(&text.xml10_content()),
-            Event::CData(text) => report.text(&text.xml10_content()),
-            Event::GeneralRef(reference) => {
-                let resolved = match reference.resolve_char_ref() {
-                    Ok(Some(c)) => c.to_string(),
-                    Ok(None) => quick_xml::escape::resolve_xml_entity(&reference.xml10_content()).unwrap_or_default().to_owned(),
-                    Err(_) => String::new(),
-                };
-                report.text(&resolved);
-            }
-            Event::Eof => return report.finish(at),
-            Event::Decl(_) | Event::Comment(_) | Event::PI(_) | Event::DocType(_) => {}
+            Event::Open(element) => report.open(&element),
+            Event::Text(text) => report.text(text),
+            Event::Close => report.close(),
         }
-    }
+        not_too_many(report.reading.cases.len(), || format!("byte {at}"))
+    })?;
+    Ok(report.reading)
 }
 
 /// What an open element is for.
@@ -86,8 +52,6 @@ enum Verdict {
 #[derive(Default)]
 struct Report {
     open: Vec<Element>,
-    /// A suite was seen, so that this is a report.
-    seen: bool,
     suites: Vec<Suite>,
     case: Option<Open>,
     /// A failure of a suite that is no case's.
@@ -110,22 +74,10 @@ struct Open {
 }
 
 impl Report {
-    fn open(&mut self, element: &BytesStart<'_>, at: u64) -> Result<(), ReadError> {
-        if self.open.len() >= DEEPEST {
-            return Err(ReadError::Malformed { place: format!("byte {at}"), reason: "elements are nested too deeply for a report".into() });
-        }
-        let name = element.local_name();
-        let name = name.as_ref();
+    fn open(&mut self, element: &xml::Element<'_>) {
         let inside = self.open.last().copied();
-        let kind = match name {
-            "testsuites" | "testsuite" => {
-                self.seen = true;
-                Element::Suite
-            }
-            _ if !self.seen => {
-                let reason = format!("the root is `{name}`, not `testsuites` or `testsuite`: this is no JUnit report");
-                return Err(ReadError::Malformed { place: format!("byte {at}"), reason });
-            }
+        let kind = match element.name().as_str() {
+            "testsuites" | "testsuite" => Element::Suite,
             "testcase" => Element::Case,
             "failure" => Element::Verdict(Verdict::Failure),
             "error" => Element::Verdict(Verdict::Error),
@@ -139,51 +91,51 @@ impl Report {
             Element::Case => self.open_case(element),
             Element::Verdict(verdict) => match (&mut self.case, inside) {
                 (Some(case), Some(Element::Case)) => {
-                    let text = attribute(element, "message").or_else(|| attribute(element, "type").filter(|_| verdict != Verdict::Skipped));
+                    let text = element.attribute("message").or_else(|| element.attribute("type").filter(|_| verdict != Verdict::Skipped));
                     case.failures.push((verdict, text.unwrap_or_default(), String::new()));
                 }
                 (None, Some(Element::Suite)) if matches!(verdict, Verdict::Failure | Verdict::Error) => {
-                    self.suite_failure = Some((attribute(element, "message").unwrap_or_default(), String::new()));
+                    self.suite_failure = Some((element.attribute("message").unwrap_or_default(), String::new()));
                 }
                 _ => {}
             },
             Element::Other => {}
         }
         self.open.push(kind);
-        Ok(())
     }
 
-    fn open_suite(&mut self, element: &BytesStart<'_>) {
-        let number = |name| attribute(element, name).and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(0);
+    fn open_suite(&mut self, element: &xml::Element<'_>) {
+        let number = |name| element.number::<u64>(name).unwrap_or(0);
         self.suites.push(Suite {
-            name: attribute(element, "name").unwrap_or_default(),
-            file: attribute(element, "file").or_else(|| attribute(element, "filepath")).unwrap_or_default(),
+            name: element.attribute("name").unwrap_or_default(),
+            file: element.attribute("file").or_else(|| element.attribute("filepath")).unwrap_or_default(),
             counted: number("failures").saturating_add(number("errors")),
             failed_before: self.failed(),
         });
     }
 
-    fn open_case(&mut self, element: &BytesStart<'_>) {
+    fn open_case(&mut self, element: &xml::Element<'_>) {
         let suite = self.suites.last();
         let mut named = self.suites.iter().map(|suite| suite.name.as_str()).filter(|name| !name.is_empty());
-        let group = match attribute(element, "classname").unwrap_or_default().trim().to_owned() {
+        let group = match element.attribute("classname").unwrap_or_default().trim().to_owned() {
             // node gives every case this class, and says where it belongs by suites within suites
             class if class == "test" => named.collect::<Vec<_>>().join(" > "),
             class if class.is_empty() => named.next_back().unwrap_or_default().to_owned(),
             class => class,
         };
-        let mut case = Case::new(group, attribute(element, "name").unwrap_or_default().trim(), TestStatus::Passed);
-        case.took = attribute(element, "time").map(|text| seconds(&text)).unwrap_or_default();
-        case.file = attribute(element, "file")
-            .or_else(|| attribute(element, "filepath"))
+        let mut case = Case::new(group, element.attribute("name").unwrap_or_default().trim(), TestStatus::Passed);
+        case.took = element.attribute("time").map(|text| seconds(&text)).unwrap_or_default();
+        case.file = element
+            .attribute("file")
+            .or_else(|| element.attribute("filepath"))
             .or_else(|| suite.map(|suite| suite.file.clone()))
             .unwrap_or_default();
-        let line = attribute(element, "line").and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+        let line = element.number("line").unwrap_or(0);
         if !case.file.is_empty() {
             case.location = Some(Location::line(case.file.clone(), line));
         }
         // googletest says it with attributes
-        let result = [attribute(element, "status"), attribute(element, "result")];
+        let result = [element.attribute("status"), element.attribute("result")];
         if result.iter().flatten().any(|word| matches!(word.as_str(), "notrun" | "disabled" | "skipped" | "suppressed" | "ignored")) {
             case.status = TestStatus::Skipped;
         }
@@ -235,18 +187,6 @@ impl Report {
         // what failed first and passed then may stand in the totals too
         self.reading.cases.iter().filter(|case| case.failed() || case.status == TestStatus::Flaky).count()
     }
-
-    fn finish(self, at: u64) -> Result<Reading, ReadError> {
-        let place = format!("byte {at}");
-        if !self.open.is_empty() {
-            let open = self.open.len();
-            return Err(ReadError::CutOff { place, reason: format!("{open} XML elements are still open") });
-        }
-        if !self.seen {
-            return Err(ReadError::CutOff { place, reason: "there is no `testsuites` or `testsuite`".into() });
-        }
-        Ok(self.reading)
-    }
 }
 
 fn finished(open: Open) -> Case {
@@ -278,14 +218,4 @@ fn finished(open: Open) -> Case {
         case.message = shortened(&ansi::strip(&message));
     }
     case
-}
-
-fn attribute(element: &BytesStart<'_>, name: &str) -> Option<String> {
-    let attribute = element.try_get_attribute(name).ok().flatten()?;
-    let raw = attribute.value.clone();
-    match attribute.normalized_value(XmlVersion::Implicit1_0) {
-        Ok(value) => Some(value.into_owned()),
-        // an entity that XML does not know is shown as it is
-        Err(_) => Some(raw.into_owned()),
-    }
 }

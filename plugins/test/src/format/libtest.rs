@@ -12,10 +12,11 @@ use std::collections::VecDeque;
 use std::io::BufRead;
 use std::time::Duration;
 
+use runner_programs::ReadError;
 use runner_programs::lines::Lines;
 use runner_sdk::report::{Location, TestStatus};
 
-use super::{ReadError, not_too_many};
+use super::not_too_many;
 use crate::case::{Case, Reading, seconds, shortened};
 
 /// Characters of one test's output that are kept.

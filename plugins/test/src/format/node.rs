@@ -3,9 +3,10 @@
 
 use std::io::BufRead;
 
+use runner_programs::ReadError;
 use runner_programs::lines::Lines;
 
-use super::{ReadError, node_spec, tap};
+use super::{node_spec, tap};
 use crate::case::Reading;
 
 pub fn read(input: impl BufRead) -> Result<Reading, ReadError> {
@@ -20,7 +21,7 @@ pub fn read(input: impl BufRead) -> Result<Reading, ReadError> {
     }
     match first {
         None => Err(ReadError::CutOff { place: "its beginning".into(), reason: "the suite printed nothing".into() }),
-        Some(line) if tap::starts(&line) => tap::read(&line, &mut lines),
+        Some(line) if tap::starts(&line) => tap::read_from(&line, &mut lines),
         Some(line) => node_spec::read(&line, &mut lines),
     }
 }

@@ -5,11 +5,12 @@
 use std::io::BufRead;
 use std::time::Duration;
 
+use runner_programs::ReadError;
 use runner_programs::lines::Lines;
 use runner_sdk::report::{Location, TestStatus};
 
 use super::node::is_file;
-use super::{ReadError, not_too_many};
+use super::not_too_many;
 use crate::case::{Case, Reading, shortened};
 
 /// Bytes of one failure's text that are kept while it is read.

@@ -60,7 +60,7 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     let watch = learner.as_ref().map(Learner::watch);
     let recorded = folder.path().to_owned();
     let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None, watch };
-    let ending = running::run(running, args.junit.as_deref(), global)?;
+    let ending = running::run(running, &args.reports, global)?;
     if let Some(learner) = learner {
         learner.conclude(&recorded, global, &mut std::io::stdout().lock())?;
     }

@@ -1,13 +1,13 @@
 //! `ledger`: every effect that the stages of a run asked for, granted and denied; as SARIF for the finders of code scanners; and which grants
 //! were never used.
 
+use std::collections::HashMap;
 use std::io::Write;
 
-use event::{FailureKind, Outcome, StageRef};
-use journal::{Line, LineVerdict};
-use pipeline::diagnostic::line_column;
-use pipeline::node::{Node, Value};
-use report::history::{Denied, Ledger as Table, Place, RunState, line_json, sarif};
+use event::{FailureKind, Outcome, Place, StageRef};
+use journal::{Header, Line, LineVerdict};
+use report::history::{Ledger as Table, RunState, line_json};
+use report::sarif::{self, About, Denied};
 use serde_json::json;
 
 use crate::args::{Format, Global, Ledger};
@@ -15,7 +15,7 @@ use crate::error::{CliError, Ending};
 use crate::history::{self, Recorded};
 use crate::style::Style;
 use crate::usage::{self, Usage};
-use crate::{load, runs};
+use crate::{git, load, runs};
 
 pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending, CliError> {
     let recorded = history::open(&args.run)?;
@@ -57,39 +57,27 @@ pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending
 }
 
 fn write_sarif(recorded: &Recorded, meant: impl Fn(&Line) -> bool, out: &mut dyn Write) -> Result<Ending, CliError> {
-    let header = recorded.reader.header();
-    let names = usage::names(&recorded.reader)?;
-    let tree = pipeline::raw::tree(&header.text).ok();
+    let Header { run, pipeline, file, runner, .. } = recorded.reader.header();
+    let places: HashMap<StageRef, Place> = recorded.planned()?.into_iter().filter_map(|stage| Some((stage.id, stage.place?))).collect();
     let mut denials = Vec::new();
     history::lines(&recorded.reader, None, |line| {
         if let LineVerdict::Denied(denial) = &line.verdict
             && meant(&line)
         {
-            let place = tree.as_ref().zip(names.get(&line.stage)).and_then(|(tree, name)| place(tree, &header.text, name));
-            let (stage, denial) = (line.stage.to_string(), denial.clone());
-            denials.push(Denied { stage, attempt: line.attempt, position: line.position, denial, place });
+            denials.push(Denied {
+                stage: line.stage.to_string(),
+                attempt: line.attempt,
+                position: Some(line.position),
+                denial: denial.clone(),
+                at: places.get(&line.stage).map(|place| place.of(&denial.effect).clone()),
+            });
         }
         Ok(())
     })?;
-    let file = std::path::Path::new(&header.file).file_name().map_or_else(|| "pipeline.toml".into(), |name| name.to_string_lossy());
-    let log = sarif(&header.run, &header.pipeline, &file, &header.runner, &denials);
+    let sources = git::sources(&runs::root(&recorded.state));
+    let log = sarif::log(&About { run, pipeline, file, runner, sources: &sources }, std::iter::empty(), &denials);
     writeln!(out, "{log:#}").map_err(anyhow::Error::from)?;
     Ok(Ending::Ok)
-}
-
-/// Where the grants of a stage stand: their key, or the stage's where it has none.
-fn place(tree: &Node, text: &str, stage: &str) -> Option<Place> {
-    let table = |node: &Node| match &node.value {
-        Value::Table(table) => Some(table.clone()),
-        _ => None,
-    };
-    let stages = table(tree)?;
-    let stages = table(stages.get("stage")?)?;
-    let key = stages.key(stage)?.clone();
-    let key = table(stages.get(stage)?).and_then(|stage| stage.key("grants").cloned()).unwrap_or(key);
-    let (line, column) = line_column(text, key.span.start);
-    let (end_line, end_column) = line_column(text, key.span.end);
-    Some(Place { line, column, end_line, end_column })
 }
 
 /// A grant, or a part of one, that could go.
@@ -175,19 +163,4 @@ fn show_removable(removable: &[Removable], unknown: &[&str], global: &Global, ou
         writeln!(out, "{}", style.faint(&text))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn denials_are_placed_at_the_grants_of_their_stage() {
-        let text = "format = 1\n\n[stage.lint]\nuses = \"lint\"\n\n[stage.test]\nuses = \"test\"\n[stage.test.grants]\nhttp = []\n";
-        let tree = pipeline::raw::tree(text).unwrap_or_else(|_| panic!("it is TOML"));
-        assert_eq!(place(&tree, text, "lint").map(|place| place.line), Some(3));
-        let place_of_grants = place(&tree, text, "test").expect("it has grants");
-        assert_eq!((place_of_grants.line, place_of_grants.column, place_of_grants.end_column), (8, 13, 19));
-        assert_eq!(place(&tree, text, "deploy"), None);
-    }
 }

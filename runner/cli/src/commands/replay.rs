@@ -8,6 +8,7 @@ use capability::{Clock, Mode, StageLog};
 use event::{Artifact, EventSink, FailureKind, Kind, Outcome, StageRef};
 use host::{Attempt, Finished, Host, PluginFile, PluginFiles, Stop, Track};
 use journal::{AttemptRecord, Begin, End, Reader};
+use report::Sources;
 use tokio::sync::watch;
 
 use crate::args::{Format, Global, Replay};
@@ -117,7 +118,7 @@ async fn replay(
     plugin: &Arc<PluginFile>,
     log: &Path,
 ) -> Result<(Finished, u64, std::time::Duration), CliError> {
-    let sink: Arc<dyn EventSink> = Arc::from(running::screen(&Global { verbose: true, ..global.clone() }));
+    let sink: Arc<dyn EventSink> = Arc::from(running::screen(&Global { verbose: true, ..global.clone() }, &Sources::default()));
     let begin = &recorded.begin;
     let context = Context::parse(&begin.context).map_err(anyhow::Error::from)?;
     let stage_log = StageLog::replayed(log, args.log.as_deref(), begin.stage.clone(), context.log_limit(), sink.clone())

@@ -71,7 +71,7 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
     }
     let running =
         Running { loaded, state, folder, journal, options, past: Some(recorded), in_doubt: args.in_doubt.map(Into::into), watch: None };
-    running::run(running, args.junit.as_deref(), global)
+    running::run(running, &args.reports, global)
 }
 
 /// What is wrong with a journal is said by itself.

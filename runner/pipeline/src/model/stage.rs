@@ -33,6 +33,8 @@ pub struct Stage {
     pub env: Vec<(Key, Node)>,
     /// A table.
     pub with: Option<Node>,
+    /// Where the key `grants` stands.
+    pub grants_span: Option<Span>,
     pub grants: Vec<(Key, Node)>,
     pub artifacts: Vec<Artifact>,
     pub consumes: Vec<ConsumeRef>,
@@ -84,6 +86,7 @@ impl Stage {
             retries: Retries::default(),
             env: Vec::new(),
             with: None,
+            grants_span: None,
             grants: Vec::new(),
             artifacts: Vec::new(),
             consumes: Vec::new(),
@@ -132,6 +135,7 @@ impl Stage {
             }
             other => other.cloned(),
         };
+        stage.grants_span = reader.key("grants");
         stage.grants = entries(&mut reader, "grants").to_vec();
         for (key, node) in entries(&mut reader, "artifacts") {
             stage.artifacts.extend(artifact(&name, key, node, reader.diagnostics));

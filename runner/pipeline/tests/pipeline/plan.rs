@@ -5,7 +5,7 @@ use std::time::Duration;
 use pipeline::diagnostic::Severity;
 use pipeline::plan::{Approval, Backoff, RunOn, WorkspaceMode};
 
-use crate::fakes::{codes, good, plan, shown, stage};
+use crate::fakes::{World, codes, good, plan, shown, stage};
 
 const WHOLE: &str = r#"format = 1
 name = "shop"
@@ -213,4 +213,21 @@ fn a_stage_asks_for_the_approval_of_its_environment() {
     }
     assert_eq!(codes(&format!("{}[environment.e]\napproval = {{ cuont = 2 }}\n", stage("environment = \"e\""))), ["unknown-key"]);
     assert_eq!(codes(&stage("environment = \"production\"")), ["unknown-environment"]);
+}
+
+#[test]
+fn stages_and_grants_know_their_lines() {
+    let common = "format = 1\n\n[template.make.grants.commands]\nin = \"process\"\nprograms = [\"make\"]\n";
+    let world = World { files: vec![("ci/common.toml", common)], ..World::default() };
+    let text = "format = 1\r\nname = \"p\"\ninclude = [\"ci/common.toml\"]\n[stage.none]\nuses = \"test\"\n\n[stage.some]\nextends = [\"make\"]\n\
+        uses = \"command\"\nwith = { run = [\"make ${matrix.a}\"] }\nmatrix = { a = [1, 2] }\n[stage.some.grants]\n\
+        files = [{ path = \".\", access = \"read\" }]\n";
+    let (plan, _) = world.plan(text).unwrap_or_else(|_| panic!("{}", world.shown(text)));
+    let shown = |at: &event::FileLine| format!("{}:{}", at.file.as_deref().unwrap_or_default(), at.line);
+    let none = &plan.stages[0].place;
+    assert_eq!((shown(&none.at), &none.grants, none.grant.len()), (":4".to_owned(), &None, 0));
+    let some = &plan.stages[1].place;
+    assert_eq!((shown(&some.at), shown(some.of("smtp.send"))), (":7".to_owned(), ":12".to_owned()));
+    assert_eq!([some.of("files.open"), some.of("commands.start")].map(shown), [":13", "ci/common.toml:3"]);
+    assert_eq!(some, &plan.stages[2].place);
 }

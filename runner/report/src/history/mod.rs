@@ -1,5 +1,5 @@
-//! Runs read back from their journals, for people and for programs: the list ([`runs`]), one run ([`Story`]), its ledger ([`Ledger`],
-//! [`sarif`]) and its logs ([`log`]).
+//! Runs read back from their journals, for people and for programs: the list ([`runs`]), one run ([`Story`]), its ledger ([`Ledger`]) and
+//! its logs ([`log`]). Its denials as SARIF are [`crate::sarif`]'s.
 //!
 //! Everything is made of what the journal answers, and of the time and the zone that come in from outside. Deliberately absent: finding
 //! runs, opening journals, and whether a runner still works on one.
@@ -7,7 +7,6 @@
 mod ledger;
 mod log;
 mod runs;
-mod sarif;
 mod show;
 
 #[cfg(test)]
@@ -25,7 +24,6 @@ use journal::Overview;
 pub use ledger::{Ledger, line_json};
 pub use log::LogText;
 pub use runs::{Row, json as runs_json, table as runs};
-pub use sarif::{Denied, Place, sarif};
 pub use show::{Pick, Story};
 
 use crate::Options;

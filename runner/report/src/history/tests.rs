@@ -25,6 +25,8 @@ fn header(run: &str) -> Header {
         inputs: vec![("environment".to_owned(), "staging".to_owned())],
         git_branch: Some("feature/a-rather-long-name-of-a-branch".to_owned()),
         git_sha: Some("1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d".to_owned()),
+        facts: String::new(),
+        included: Vec::new(),
         unconfined: false,
         jobs: 2,
         fail_fast: false,
@@ -116,7 +118,7 @@ fn states_have_names_that_are_read_back() {
 }
 
 fn story(state: RunState, mut overview: Overview) -> Story {
-    let planned = |id: &str| PlannedStage { id: StageRef::new(id), uses: "command".to_owned(), needs: Vec::new() };
+    let planned = |id: &str| PlannedStage { id: StageRef::new(id), uses: "command".to_owned(), needs: Vec::new(), place: None };
     let started = |stage: &str, attempt| Kind::StageStarted {
         stage: StageRef::new(stage),
         attempt,
@@ -141,6 +143,7 @@ fn story(state: RunState, mut overview: Overview) -> Story {
         file: "pipeline.toml".to_owned(),
         jobs: 2,
         stages: ["lint", "test", "deploy"].map(planned).into(),
+        git: None,
     };
     let again = Outcome::Failed { kind: FailureKind::Errored, message: "no luck".to_owned(), soft: false, denial: None };
     let retrying = Kind::StageRetrying { stage: StageRef::new("test"), attempt: 1, outcome: again.clone(), delay: 0 };
@@ -251,28 +254,6 @@ fn the_ledger_is_a_table_that_fits_and_objects_for_programs() {
     assert_eq!(ledger.lines(), 4);
     let objects: Vec<String> = lines().iter().map(|line| line_json(line).to_string()).collect();
     insta::assert_snapshot!(objects.join("\n"));
-}
-
-#[test]
-fn denials_are_sarif_results_at_the_grants() {
-    let place = Place { line: 12, column: 1, end_line: 12, end_column: 20 };
-    let of = |place| Denied { stage: "test".to_owned(), attempt: 1, position: 3, denial: denial(), place };
-    let log = sarif("x", "shop", "ci/pipe line.toml", "0.1.0", &[of(Some(place)), of(None)]);
-    // what the standard requires of a log, a run, a driver, a rule, a result and a region
-    assert_eq!(log["version"], "2.1.0");
-    let run = &log["runs"][0];
-    assert_eq!(run["tool"]["driver"]["name"], "runner");
-    assert_eq!(run["tool"]["driver"]["rules"].as_array().unwrap().len(), 1);
-    assert_eq!(run["tool"]["driver"]["rules"][0]["id"], "not-granted");
-    let results = run["results"].as_array().unwrap();
-    assert_eq!(results.len(), 2);
-    for result in results {
-        assert_eq!(result["ruleId"], run["tool"]["driver"]["rules"][result["ruleIndex"].as_u64().unwrap() as usize]["id"]);
-        assert!(result["message"]["text"].as_str().unwrap().contains("[stage.test.grants]"));
-        assert_eq!(result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"], "ci/pipe%20line.toml");
-    }
-    assert_eq!(results[0]["locations"][0]["physicalLocation"]["region"]["startLine"], 12);
-    assert!(results[1]["locations"][0]["physicalLocation"].get("region").is_none());
 }
 
 #[test]

@@ -48,5 +48,5 @@ fn a_reader_is_never_behind() {
 fn a_pipe_whose_reader_has_gone_is_left_alone() {
     let json = Json::new(Broken);
     play(&json, &script::whole());
-    assert!(json.state.lock().unwrap().broken);
+    assert!(json.state.lock().unwrap().out.broken());
 }

@@ -1,15 +1,11 @@
 use quick_xml::Reader;
 
 use super::*;
+use crate::junit;
 use crate::script::{self, play};
 
 fn report(events: &[Event]) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("reports/junit.xml");
-    play(&Junit::new(path.clone()), events);
-    let left: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["junit.xml"], "nothing is left beside it");
-    std::fs::read_to_string(path).unwrap()
+    script::written(events, |path| Box::new(junit(path)))
 }
 
 #[test]
@@ -105,6 +101,12 @@ fn the_file_keeps_to_jenkins_schema() {
 }
 
 #[test]
+fn no_word_of_a_stage_leaves_its_place() {
+    let seen = validate(&report(&script::hostile()));
+    assert_eq!(seen.get("testcase"), Some(&4));
+}
+
+#[test]
 fn a_stage_that_errors_beside_passing_tests_is_a_case_itself() {
     let test = TestCase {
         suite: "s".to_owned(),
@@ -160,5 +162,5 @@ fn what_waits_for_a_person_is_told_apart_from_what_broke_off() {
 #[test]
 fn a_folder_that_cannot_be_made_does_not_stop_the_run() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    play(&Junit::new(file.path().join("below/a/file.xml")), &script::whole());
+    play(&junit(file.path().join("below/a/file.xml")), &script::whole());
 }

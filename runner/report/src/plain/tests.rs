@@ -28,6 +28,27 @@ fn a_run_that_waits_for_people_and_the_session_that_follows() {
 }
 
 #[test]
+fn the_checkout_is_named_and_what_it_holds_beyond_its_commit() {
+    let git = |branch: Option<&str>, dirty| event::GitFacts {
+        branch: branch.map(str::to_owned),
+        sha: Some("0123456789abcdef0123456789abcdef01234567".to_owned()),
+        dirty,
+    };
+    let end = script::at(1.0, Kind::RunFinished { verdict: event::Verdict::Passed, nanos: script::SECOND });
+    for (git, told) in [
+        (git(Some("main"), Some(true)), "main 0123456, with uncommitted changes"),
+        (git(Some("main"), Some(false)), "main 0123456"),
+        (git(None, None), "0123456"),
+    ] {
+        let text = plain(&[script::started_on(&["a"], git), end.clone()], Options::default());
+        assert!(text.contains(&format!("shop on {told}: 1 stage")), "{text}");
+        assert!(text.contains(&format!("\ncheckout   {told}\n")), "{text}");
+    }
+    let unknown = event::GitFacts::default();
+    assert!(!plain(&[script::started_on(&["a"], unknown), end], Options::default()).contains("checkout"));
+}
+
+#[test]
 fn how_to_go_on_depends_on_how_the_run_ended() {
     let end = |verdict| {
         let events = [script::started(&["a"]), script::at(1.0, Kind::RunFinished { verdict, nanos: script::SECOND })];

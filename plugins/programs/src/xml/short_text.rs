@@ -1,15 +1,16 @@
 //! XML whose long texts are cut, on its way to the parser.
 //!
-//! A report may carry a hundred megabytes of one test's output in a single CDATA section. The parser holds a text whole, and a
-//! stage's memory is bounded; nothing here needs more of a text than its beginning.
+//! A report may carry a hundred megabytes of one test's output in a single CDATA section or attribute. The parser holds a text
+//! whole, and a stage's memory is bounded; nothing here needs more of a text than its beginning.
 
 use std::io::{self, BufRead, Read};
 
-/// Bytes of one text or CDATA section that pass.
-pub const KEPT: usize = 128 * 1024;
+/// Bytes of one text, CDATA section or attribute that pass.
+const KEPT: usize = 128 * 1024;
 
-/// Passes XML through. Only text and the inside of CDATA sections are cut: between two characters, never inside a reference.
-pub struct ShortText<R> {
+/// Passes XML through. Only text, attributes and the inside of CDATA sections are cut: between two characters, never inside a
+/// reference.
+pub(super) struct ShortText<R> {
     input: R,
     output: Vec<u8>,
     given: usize,
@@ -22,8 +23,10 @@ enum State {
     Text { length: usize, reference: bool },
     /// Behind `<`, while it is not known what it opens: how much of `![CDATA[` or `!--` has been seen.
     Open { cdata: usize, comment: usize },
-    /// In a tag, and in which quotes.
-    Tag { quote: Option<u8> },
+    /// In a tag, outside quotes.
+    Tag,
+    /// In quotes in a tag: like a text.
+    Quoted { quote: u8, length: usize, reference: bool },
     /// Bytes so far, and how many `]` were the last ones.
     CData { length: usize, brackets: usize },
     /// How many `-` were the last bytes.
@@ -33,7 +36,7 @@ enum State {
 const TEXT: State = State::Text { length: 0, reference: false };
 
 impl<R: BufRead> ShortText<R> {
-    pub fn new(input: R) -> Self {
+    pub(super) fn new(input: R) -> Self {
         Self { input, output: Vec::with_capacity(64 * 1024), given: 0, state: TEXT }
     }
 
@@ -43,9 +46,7 @@ impl<R: BufRead> ShortText<R> {
         let (state, passes) = match self.state {
             State::Text { .. } if byte == b'<' => (State::Open { cdata: 0, comment: 0 }, true),
             State::Text { length, reference } => {
-                let cut = length >= KEPT && !reference && starts;
-                let length = if cut { usize::MAX } else { length.saturating_add(1) };
-                let reference = !cut && (byte == b'&' || (reference && byte != b';' && length < KEPT + 64));
+                let (length, reference) = text_goes_on(length, reference, byte, starts);
                 (State::Text { length, reference }, length != usize::MAX)
             }
             State::Open { cdata, comment } => {
@@ -59,19 +60,20 @@ impl<R: BufRead> ShortText<R> {
                     _ if comment == COMMENT.len() => State::Comment { dashes: 0 },
                     _ if cdata + comment > 0 => State::Open { cdata, comment },
                     b'>' => TEXT,
-                    b'"' | b'\'' => State::Tag { quote: Some(byte) },
-                    _ => State::Tag { quote: None },
+                    b'"' | b'\'' => State::Quoted { quote: byte, length: 0, reference: false },
+                    _ => State::Tag,
                 };
                 (state, true)
             }
-            State::Tag { quote } => {
-                let state = match (quote, byte) {
-                    (None, b'>') => TEXT,
-                    (None, b'"' | b'\'') => State::Tag { quote: Some(byte) },
-                    (Some(open), _) if open == byte => State::Tag { quote: None },
-                    (quote, _) => State::Tag { quote },
-                };
-                (state, true)
+            State::Tag => match byte {
+                b'>' => (TEXT, true),
+                b'"' | b'\'' => (State::Quoted { quote: byte, length: 0, reference: false }, true),
+                _ => (State::Tag, true),
+            },
+            State::Quoted { quote, .. } if quote == byte => (State::Tag, true),
+            State::Quoted { quote, length, reference } => {
+                let (length, reference) = text_goes_on(length, reference, byte, starts);
+                (State::Quoted { quote, length, reference }, length != usize::MAX)
             }
             State::CData { length, brackets } => {
                 if byte == b'>' && brackets >= 2 {
@@ -97,6 +99,13 @@ impl<R: BufRead> ShortText<R> {
             self.output.push(byte);
         }
     }
+}
+
+/// How long a text is with one byte more, `usize::MAX` from where it is cut, and whether a reference is open.
+fn text_goes_on(length: usize, reference: bool, byte: u8, starts: bool) -> (usize, bool) {
+    let cut = length >= KEPT && !reference && starts;
+    let length = if cut { usize::MAX } else { length.saturating_add(1) };
+    (length, !cut && (byte == b'&' || (reference && byte != b';' && length < KEPT + 64)))
 }
 
 impl<R: BufRead> Read for ShortText<R> {
@@ -163,7 +172,7 @@ mod tests {
     #[test]
     fn long_texts_are_cut_between_characters() {
         let long = "ä".repeat(KEPT);
-        for (open, close) in [("<a>", "</a>"), ("<a><![CDATA[", "]]></a>")] {
+        for (open, close) in [("<a>", "</a>"), ("<a><![CDATA[", "]]></a>"), ("<a x='>", "'></a>")] {
             let cut = through(&format!("{open}{long}]] >{close}<b>{long}</b>"));
             assert!(cut.len() < 2 * KEPT + 64 && cut.len() > 2 * KEPT, "{}", cut.len());
             assert!(cut.contains(&format!("ä{close}<b>")), "{open}");

@@ -11,7 +11,9 @@ mod cases {
     mod escapes;
     mod grants;
     mod history;
+    mod init;
     mod killed;
+    mod learn;
     mod limits;
     mod outcomes;
     mod plugin_guide;

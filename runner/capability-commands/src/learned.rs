@@ -9,7 +9,7 @@ use std::path::Path;
 use capability::denial::toml_string;
 use capability::state::WORKSPACE;
 use pipeline::grant::{GrantContext, Used};
-use pipeline::learning::{Learning, strings};
+use pipeline::learning::{Learning, refers, strings};
 use pipeline::node::{Node, Value};
 
 use crate::grant::normal_program;
@@ -30,6 +30,9 @@ pub fn learning(stage: &Learning<'_>) -> Result<String, String> {
     let on_host = stage.granted.and_then(|granted| key(granted, "in")).is_some_and(|place| strings(place) == ["host"]);
     if on_host {
         return Err("its programs run on the host, unconfined: nobody sees what they do".to_owned());
+    }
+    if stage.granted.is_some_and(refers) {
+        return Err("its `commands` grant holds references".to_owned());
     }
     let mut programs: BTreeSet<String> = BTreeSet::new();
     if let Some(settings) = stage.settings {

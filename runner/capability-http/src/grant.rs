@@ -10,7 +10,7 @@ use std::sync::Arc;
 use capability::denial::toml_string;
 use pipeline::diagnostic::{Diagnostic, did_you_mean};
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
-use pipeline::learning::{Learning, Lesson};
+use pipeline::learning::{Learning, Lesson, decode};
 use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
 
 use crate::address::{Reach, reach};
@@ -166,7 +166,14 @@ impl GrantSchema for HttpSchema {
     }
 
     fn learning(&self, stage: &Learning<'_>) -> Result<String, String> {
-        Ok(learned::learning(stage.hosts))
+        let before = match stage.granted {
+            None => Vec::new(),
+            Some(granted) => {
+                let grant = decode(self, granted, stage.context).ok_or("its `http` grant holds references")?;
+                grant.as_any().downcast_ref::<HttpGrant>().map(|grant| grant.rules.clone()).unwrap_or_default()
+            }
+        };
+        Ok(learned::learning(&before, stage.hosts))
     }
 
     fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {

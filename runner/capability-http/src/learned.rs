@@ -16,15 +16,15 @@ const MANY: usize = 3;
 
 const METHODS: &str = r#"["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]"#;
 
-/// The grant of a learning run.
-pub fn learning(hosts: &[String]) -> String {
+/// The grant of a learning run. `before`: the rules that stand in the file.
+pub fn learning(before: &[Rule], hosts: &[String]) -> String {
     let mut places = vec!["http://*.stage:*/**".to_owned()];
     places.extend(hosts.iter().flat_map(|host| ["https", "http"].map(|scheme| format!("{scheme}://{host}/**"))));
-    let rules: Vec<String> = places
+    let confirmed = places
         .iter()
         .filter(|place| UrlPattern::parse(place).is_ok())
-        .map(|place| format!("{{ url = {}, methods = {METHODS} }}", capability::denial::toml_string(place)))
-        .collect();
+        .map(|place| format!("{{ url = {}, methods = {METHODS} }}", capability::denial::toml_string(place)));
+    let rules: Vec<String> = before.iter().map(Rule::to_string).chain(confirmed).collect();
     format!("[{}]", rules.join(", "))
 }
 
@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn what_is_granted_for_learning_is_a_grant() {
         let hosts = ["api.example".to_owned(), "localhost:8080".to_owned(), "no host".to_owned()];
-        let text = format!("http = {}\n", learning(&hosts));
+        let text = format!("http = {}\n", learning(&[], &hosts));
         let grant = capability::testing::grant(&crate::grant::HttpSchema, &text).expect("a grant");
         let shown: Vec<String> = grant.authority().into_iter().map(|line| line.text).collect();
         assert_eq!(shown.len(), 5, "{shown:?}");

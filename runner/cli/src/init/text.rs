@@ -272,7 +272,7 @@ fn node(node: &Node, folder: &str) -> Vec<Job> {
     let mut jobs = Vec::new();
     let mut tools = Vec::new();
     tools.extend(node.eslint.then(|| tool(&["eslint", ".", "-f", "json"], "format = \"eslint\"")));
-    tools.extend(node.typescript.then(|| tool(&["tsc", "--noEmit", "--pretty", "false"], "format = \"lines\"")));
+    tools.extend(node.typescript.then(|| tool(&["tsc", "--noEmit", "--pretty", "false"], "format = \"tsc\"")));
     tools.extend(node.prettier.then(|| tool(&["prettier", "--check", "."], "format = \"exit\"")));
     let script = tools.is_empty() && node.lint_script;
     if script {
@@ -330,7 +330,7 @@ fn python(python: &Python, folder: &str) -> Vec<Job> {
     let mut tools = Vec::new();
     let mut programs = Vec::new();
     if python.ruff {
-        tools.push(line(&["ruff", "check", "--no-cache", "--output-format", "concise"], "format = \"lines\"", folder));
+        tools.push(line(&["ruff", "check", "--no-cache", "--output-format", "json"], "format = \"ruff\"", folder));
         tools.push(line(&["ruff", "format", "--no-cache", "--diff"], "format = \"diff\"", folder));
         programs.push("ruff");
     }

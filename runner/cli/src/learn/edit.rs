@@ -45,6 +45,10 @@ impl Edited {
                 for (key, value) in new {
                     replace(grant, key, value.clone());
                 }
+                if let Some(grant) = grants.get_mut(capability).and_then(Item::as_inline_table_mut) {
+                    // a key that comes last has a space behind it, and may be last no more
+                    grant.fmt();
+                }
             }
             _ => replace(grants, capability, value),
         }

@@ -8,6 +8,7 @@ mod cases {
     mod confinement;
     mod cut_off;
     mod determinism;
+    mod egress;
     mod escapes;
     mod grants;
     mod history;
@@ -15,6 +16,7 @@ mod cases {
     mod killed;
     mod learn;
     mod limits;
+    mod notify;
     mod outcomes;
     mod plugin_guide;
     mod quickstart;

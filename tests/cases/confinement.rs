@@ -48,6 +48,12 @@ fn could(told: &Told) -> BTreeMap<String, bool> {
 #[track_caller]
 fn check(project: &Project, stage: &str, files: &str, script: &str, may: &[&str]) -> Told {
     project.write("pipeline.toml", pipeline(stage, files, script));
+    check_written(project, script, may)
+}
+
+/// The same for a pipeline that is written already.
+#[track_caller]
+fn check_written(project: &Project, script: &str, may: &[&str]) -> Told {
     let told = project.exec_json().expect(0).told();
     let could = could(&told);
     let tried = script.lines().filter(|line| line.starts_with("can ") || line.starts_with("sees ")).count();
@@ -335,6 +341,11 @@ can route sh -c 'tail -n +2 /proc/net/route | grep .'
 can add-address ip address add 10.9.9.9/24 dev lo"
     );
     check(&project, "", ALL, &script, &["own-loopback"]);
+    // a granted host opens the proxy, and no other way
+    let host = "programs = [\"sh\"], network = [\"registry.example:443\"] }";
+    project.write("pipeline.toml", pipeline("", ALL, &script).replace("programs = [\"sh\"] }", host));
+    let told = check_written(&project, &script, &["own-loopback"]);
+    assert_eq!(told.all("connection").count(), 0, "what goes past the proxy is no connection");
     assert!(tcp.accept().is_err(), "somebody connected");
     assert!(udp.recv_from(&mut [0; 16]).is_err(), "a packet arrived");
 }

@@ -285,6 +285,16 @@ pub fn confined(runner: &str, test: &str) -> bool {
     }
 }
 
+/// Whether a program is on this machine. Where not, the test is skipped with a word on how to get it, or fails as in [`confined`].
+pub fn has(program: &str, how: &str, test: &str) -> bool {
+    if Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success()) {
+        return true;
+    }
+    assert!(std::env::var_os("PIPELINE_TEST_REQUIRE_ENGINES").is_none(), "{test} needs {program}: {how}");
+    skipped(&format!("{test} needs {program}: {how}"));
+    false
+}
+
 /// Says that a test, or a part of it, is not run on this machine.
 #[allow(clippy::print_stdout)] // what a test was skipped for belongs in its output
 pub fn skipped(why: &str) {

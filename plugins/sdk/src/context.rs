@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bindings::Context as WitContext;
 
-/// Everything that a stage is told. Nothing else distinguishes one run from another.
+/// Everything that a stage is told without asking. Nothing but this and [`run`](crate::run) distinguishes one run from another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Context {

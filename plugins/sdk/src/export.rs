@@ -33,7 +33,7 @@ macro_rules! export {
 
             impl $crate::bindings::Guest for Component {
                 fn run(context: $crate::HostContext) -> ::core::result::Result<$crate::HostOutcome, $crate::HostFailure> {
-                    $crate::run::<$stage>(context)
+                    $crate::run_stage::<$stage>(context)
                 }
             }
 
@@ -63,7 +63,7 @@ macro_rules! export {
 
 /// What the exported function does: reads the settings, runs the stage, and translates its answer.
 #[doc(hidden)]
-pub fn run<S: Stage>(context: WitContext) -> Result<WitOutcome, WitFailure> {
+pub fn run_stage<S: Stage>(context: WitContext) -> Result<WitOutcome, WitFailure> {
     let context = Context::from(context);
     let settings = settings::<S::Settings>(&context.settings)?;
     match S::run(&context, settings) {
@@ -120,13 +120,13 @@ mod tests {
 
     #[test]
     fn the_outcome_and_the_failure_reach_the_host() {
-        assert_eq!(run::<Hello>(context(r#"{"name":"Ada"}"#)).unwrap().summary, "hello Ada from s");
-        assert!(matches!(run::<Hello>(context(r#"{"name":""}"#)), Err(WitFailure::Failed(text)) if text == "nobody to greet"));
+        assert_eq!(run_stage::<Hello>(context(r#"{"name":"Ada"}"#)).unwrap().summary, "hello Ada from s");
+        assert!(matches!(run_stage::<Hello>(context(r#"{"name":""}"#)), Err(WitFailure::Failed(text)) if text == "nobody to greet"));
     }
 
     #[test]
     fn settings_that_do_not_fit_are_the_users_mistake() {
-        let Err(WitFailure::Misconfigured(text)) = run::<Hello>(context(r#"{"nam":"Ada"}"#)) else { panic!("not misconfigured") };
+        let Err(WitFailure::Misconfigured(text)) = run_stage::<Hello>(context(r#"{"nam":"Ada"}"#)) else { panic!("not misconfigured") };
         assert_eq!(text, "`with`: unknown field `nam`, expected `name`");
     }
 }

@@ -50,6 +50,7 @@ pub mod log;
 pub mod outputs;
 pub mod progress;
 pub mod report;
+pub mod run;
 pub mod service;
 mod span;
 #[cfg(not(target_arch = "wasm32"))]
@@ -62,7 +63,7 @@ pub use serde_json;
 pub use span::Span;
 
 #[doc(hidden)]
-pub use export::{HostContext, HostFailure, HostOutcome, run};
+pub use export::{HostContext, HostFailure, HostOutcome, run_stage};
 
 /// A stage: what a plugin is for.
 pub trait Stage {

@@ -28,6 +28,7 @@ use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
 use crate::jail::{Bind, ExitStatus, Jail, JailError, JailProcess, JailSpec, SpawnError, SpawnSpec};
 use crate::lost::Lost;
 use crate::name::{self, Door};
+use crate::network::{self, Network};
 use crate::policy::{Output, Rules, Start, StartError, Started, command_line};
 
 /// Commands of one attempt that run at the same time.
@@ -66,6 +67,8 @@ pub struct Programs {
     grant: Option<Arc<CommandsGrant>>,
     warden: PathBuf,
     jail: OnceCell<Arc<Jail>>,
+    /// The jail's way out, where hosts are granted.
+    network: Mutex<Option<Network>>,
     running: Mutex<BTreeMap<u32, Arc<Process>>>,
     next: AtomicU32,
     /// Programs that an earlier process started, which was killed.
@@ -141,7 +144,8 @@ impl Process {
 impl Programs {
     pub fn new(setting: Arc<Setting>, grant: Option<Arc<CommandsGrant>>, warden: PathBuf) -> Self {
         let (jail, running, stand_ins) = (OnceCell::new(), Mutex::default(), Mutex::default());
-        Programs { setting, grant, warden, jail, running, next: AtomicU32::new(1), lost: Mutex::default(), stand_ins }
+        let (network, lost) = (Mutex::default(), Mutex::default());
+        Programs { setting, grant, warden, jail, network, running, next: AtomicU32::new(1), lost, stand_ins }
     }
 
     pub fn grant(&self) -> Option<&CommandsGrant> {
@@ -198,6 +202,10 @@ impl Programs {
             jail.kill();
             jail.gone().await;
         }
+        let network = self.network.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(network) = network {
+            network.close().await;
+        }
         self.remove_stand_ins();
     }
 
@@ -222,13 +230,25 @@ impl Programs {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn jail(&self, grant: &CommandsGrant) -> Result<&Arc<Jail>, StartError> {
+    async fn jail(self: &Arc<Self>, grant: &Arc<CommandsGrant>, boundary: &Boundary) -> Result<&Arc<Jail>, StartError> {
+        let system = |error: JailError| StartError::System(error.to_string());
         self.jail
             .get_or_try_init(|| async {
                 let spec = self.jail_spec(grant)?;
-                Jail::start(spec).await.map(Arc::new).map_err(|error| StartError::System(error.to_string()))
+                let jail = Jail::start(spec).await.map(Arc::new).map_err(system)?;
+                if !grant.network.0.is_empty() {
+                    let network = Network::open(&jail, grant, self, boundary).await.map_err(system)?;
+                    *self.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
+                }
+                Ok(jail)
             })
             .await
+    }
+
+    /// The number of a command that the jail knows by its own.
+    pub fn number_of(&self, id: u64) -> Option<u32> {
+        let is = |process: &Process| matches!(&process.control, Control::Jail(process) if process.id() == id);
+        self.lock().iter().find(|(_, process)| is(process)).map(|(number, _)| *number)
     }
 
     /// What the stage's programs see: the granted parts of the workspace, the scratch folder, the toolchains.
@@ -296,11 +316,11 @@ impl Programs {
         let began = Instant::now();
         let (control, host_child, door) = match grant.place {
             Place::Process => {
-                let jail = self.jail(&grant).await?.clone();
+                let jail = self.jail(&grant, boundary).await?.clone();
                 let spec = SpawnSpec {
                     program: normal_program(&start.program).unwrap_or_default(),
                     args: start.arguments.clone(),
-                    env: start.env.clone(),
+                    env: start.env.iter().cloned().chain(network::environment(&grant)).collect(),
                     dir: self.directory(&start),
                     stdin,
                     stdout: stdout_end,

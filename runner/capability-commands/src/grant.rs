@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use capability::denial::toml_string;
+use egress::{AllowList, Entry};
 use pipeline::diagnostic::Diagnostic;
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
 use pipeline::learning::{Learning, Lesson};
@@ -11,11 +12,12 @@ use pipeline::node::{Node, Spanned, TableReader, Value};
 
 use crate::jail::toolchain::{self, Toolchain};
 use crate::learned;
+use crate::network;
 
 /// Where programs run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// Confined: namespaces, a root of their own, no network.
+    /// Confined: namespaces, a root of their own, no network but the granted hosts.
     Process,
     /// On the host, with the rights of whoever started the runner.
     Host,
@@ -31,6 +33,8 @@ pub struct CommandsGrant {
     pub repeatable: bool,
     /// With their expansions, in the order of the file. Empty on the host.
     pub toolchains: Vec<(String, Toolchain)>,
+    /// The hosts that programs reach through the proxy. Empty on the host.
+    pub network: AllowList,
 }
 
 /// How the grant is read.
@@ -61,7 +65,11 @@ impl GrantSchema for Schema {
     }
 
     fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
-        learned::learned(lesson.used, lesson.context)
+        learned::learned(lesson)
+    }
+
+    fn confirmable(&self, denied: &Used<'_>) -> Option<String> {
+        learned::confirmable(denied)
     }
 
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>> {
@@ -74,6 +82,8 @@ impl GrantSchema for Schema {
         let programs = programs(&mut reader);
         let repeatable = reader.boolean("repeatable").is_some_and(|repeatable| repeatable.value);
         let names = toolchain_names(&mut reader);
+        let hosts = reader.take("network");
+        let mut network = hosts.map(|node| network::decode(node, reader.diagnostics)).unwrap_or_default();
         let overruled = self.unconfined && place.as_ref().is_some_and(|p| p.value == Place::Process);
         if let Some(Spanned { value, span }) = &place
             && (*value == Place::Host || overruled)
@@ -94,6 +104,13 @@ impl GrantSchema for Schema {
                         .hint("remove `toolchain`, or use in = \"process\""),
                 );
             }
+            if let Some(hosts) = hosts.filter(|_| !overruled) {
+                reader.diagnostics.push(
+                    Diagnostic::error("network-on-host", hosts.span.clone(), "commands on the host use the host's own network")
+                        .hint("remove `network`, or use in = \"process\""),
+                );
+            }
+            network = AllowList::default();
         }
         let toolchains = match &place {
             Some(place) if place.value == Place::Process && !overruled => expand(names, context, reader.diagnostics),
@@ -104,7 +121,7 @@ impl GrantSchema for Schema {
             return None;
         }
         let place = if overruled { Place::Host } else { place?.value };
-        Some(Arc::new(CommandsGrant { place, programs, repeatable, toolchains }))
+        Some(Arc::new(CommandsGrant { place, programs, repeatable, toolchains, network }))
     }
 }
 
@@ -170,7 +187,9 @@ impl Grant for CommandsGrant {
         match self.place {
             Place::Host => vec![Authority { text: format!("run {programs} on the host, UNCONFINED"), alarming: true }],
             Place::Process => {
-                let mut lines = vec![Authority { text: format!("run {programs} (confined, no network)"), alarming: false }];
+                let reach = if self.network.0.is_empty() { "no network" } else { "a network of the hosts below" };
+                let mut lines = vec![Authority { text: format!("run {programs} (confined, {reach})"), alarming: false }];
+                lines.extend(self.network.0.iter().map(network::authority));
                 for (name, toolchain) in &self.toolchains {
                     lines.push(Authority { text: format!("  see toolchain {name}: {}", shown(toolchain)), alarming: false });
                 }
@@ -185,14 +204,21 @@ impl Grant for CommandsGrant {
 }
 
 impl CommandsGrant {
-    /// Programs that were never started.
+    /// Programs that were never started, and hosts that no program contacted.
     fn idle(&self, used: &mut dyn Iterator<Item = Used<'_>>) -> Vec<String> {
         #[derive(serde::Deserialize)]
         struct Start {
             program: String,
         }
         let mut idle: Vec<&String> = self.programs.iter().collect();
-        for used in used.filter(|used| used.effect == "commands.start") {
+        let mut silent: Vec<&Entry> = self.network.0.iter().collect();
+        for used in used {
+            if used.effect == event::CONNECT {
+                silent.retain(|entry| !network::fits(entry, used.subject));
+            }
+            if used.effect != "commands.start" {
+                continue;
+            }
             // what can't be read may have been any of them
             let Some(program) = serde_json::from_str::<Start>(used.request).ok().and_then(|start| normal_program(&start.program)) else {
                 return Vec::new();
@@ -202,7 +228,9 @@ impl CommandsGrant {
         if idle.len() == self.programs.len() {
             return vec!["the whole grant: no program was started".to_owned()];
         }
-        idle.into_iter().map(|program| format!("{} in `programs`: never started", toml_string(program))).collect()
+        let idle = idle.into_iter().map(|program| format!("{} in `programs`: never started", toml_string(program)));
+        let silent = silent.into_iter().map(|entry| format!("{} in `network`: never contacted", toml_string(&entry.to_string())));
+        idle.chain(silent).collect()
     }
 }
 
@@ -254,9 +282,18 @@ pub fn normal_path(path: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn grant(programs: &[&str], network: &[&str]) -> CommandsGrant {
+        CommandsGrant {
+            place: Place::Process,
+            programs: programs.iter().map(|program| normal_program(program).unwrap()).collect(),
+            repeatable: false,
+            toolchains: Vec::new(),
+            network: AllowList(network.iter().map(|entry| Entry::parse(entry).unwrap()).collect()),
+        }
+    }
+
     fn unused(programs: &[&str], started: &[&str]) -> Vec<String> {
-        let programs = programs.iter().map(|program| normal_program(program).unwrap()).collect();
-        let grant = CommandsGrant { place: Place::Process, programs, repeatable: false, toolchains: Vec::new() };
+        let grant = grant(programs, &[]);
         let requests: Vec<String> =
             started.iter().map(|program| serde_json::json!({ "program": program, "arguments": [] }).to_string()).collect();
         let mut used = requests.iter().map(|request| Used { effect: "commands.start", subject: "", request });
@@ -273,8 +310,61 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_takes_nothing_away() {
-        let grant = CommandsGrant { place: Place::Process, programs: vec!["git".into()], repeatable: false, toolchains: Vec::new() };
+        let grant = grant(&["git"], &[]);
         let used = Used { effect: "commands.start", subject: "make", request: "{}" };
         assert_eq!(grant.unused(&mut [used].into_iter()), [""; 0]);
+    }
+
+    #[test]
+    fn hosts_that_were_never_contacted_could_go() {
+        let grant = grant(&["npm"], &["registry.example:443", "*.cdn.example:443", "idle.example:443"]);
+        let start = Used { effect: "commands.start", subject: "npm ci", request: r#"{"program":"npm"}"# };
+        let connect = |subject| Used { effect: "commands.connect", subject, request: "" };
+        let mut used = [start, connect("registry.example:443"), connect("a.cdn.example:443"), connect("idle.example:80")].into_iter();
+        assert_eq!(grant.unused(&mut used), ["\"idle.example:443\" in `network`: never contacted"]);
+    }
+
+    fn decoded(network: &str) -> Result<Vec<Authority>, Vec<Diagnostic>> {
+        let text = format!("commands = {{ in = \"process\", programs = [\"npm\"], network = {network} }}");
+        capability::testing::grant(&Schema { unconfined: false }, &text).map(|grant| grant.authority())
+    }
+
+    #[test]
+    fn the_plan_shows_every_host() {
+        let shown = decoded("[\"Registry.Example:443\", { host = \"localhost:4873\", private = true }, \"*.com:443\"]").unwrap();
+        let shown: Vec<(&str, bool)> = shown.iter().map(|line| (line.text.trim(), line.alarming)).take(4).collect();
+        assert_eq!(
+            shown,
+            [
+                ("run npm (confined, a network of the hosts below)", false),
+                ("connect to registry.example:443", false),
+                ("connect to localhost:4873 (this machine)", true),
+                ("connect to *.com:443", true),
+            ]
+        );
+        assert_eq!(decoded("[]").unwrap()[0].text, "run npm (confined, no network)");
+    }
+
+    #[test]
+    fn mistakes_stand_where_they_are() {
+        for (network, code, under) in [
+            ("[\"registry.example\"]", "bad-host", "\"registry.example\""),
+            ("[\"good.example:443\", \"*:443\"]", "bad-host", "\"*:443\""),
+            ("\"registry.example:443\"", "wrong-type", "\"registry.example:443\""),
+            ("[443]", "wrong-type", "443"),
+            ("[{ private = true }]", "missing-key", "{ private = true }"),
+            ("[{ host = \"x:1\", port = 2 }]", "unknown-key", "port"),
+        ] {
+            let text = format!("commands = {{ in = \"process\", programs = [\"npm\"], network = {network} }}");
+            let mistakes = decoded(network).unwrap_err();
+            let [mistake] = &mistakes[..] else { panic!("{network}: {mistakes:?}") };
+            assert_eq!((mistake.code, &text[mistake.span.clone().unwrap()]), (code, under), "{network}: {mistake:?}");
+        }
+        let on_host = "commands = { in = \"host\", programs = [\"npm\"], network = [\"registry.example:443\"] }";
+        let mistakes = capability::testing::grant(&Schema { unconfined: false }, on_host).unwrap_err();
+        assert_eq!(mistakes[0].code, "network-on-host");
+        assert!(
+            capability::testing::grant(&Schema { unconfined: true }, &on_host.replace("host\", programs", "process\", programs")).is_ok()
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The smallest `commands` that let a run pass: the programs that the stage itself started, and the toolchains that hold them.
 //!
-//! A learning run may start what the stage's settings name, confined and with no network. Deliberately absent: what those programs start, which the
+//! A learning run may start what the stage's settings name, confined, and its programs reach the hosts that somebody confirmed. Deliberately absent: what those programs start, which the
 //! confinement bounds and no grant names; and learning from programs on the host, of which nobody sees what they do.
 
 use std::collections::BTreeSet;
@@ -8,12 +8,14 @@ use std::path::Path;
 
 use capability::denial::toml_string;
 use capability::state::WORKSPACE;
+use egress::Entry;
 use pipeline::grant::{GrantContext, Used};
-use pipeline::learning::{Learning, refers, strings};
+use pipeline::learning::{Learning, Lesson, decode, refers, strings};
 use pipeline::node::{Node, Value};
 
-use crate::grant::normal_program;
+use crate::grant::{CommandsGrant, Schema, normal_program};
 use crate::jail::toolchain::{self, Toolchain};
+use crate::network;
 
 /// Settings whose arrays are command lines, and arrays of those.
 const COMMAND_LINES: [&str; 5] = ["run", "rerun-with", "start", "command", "shell"];
@@ -45,11 +47,34 @@ pub fn learning(stage: &Learning<'_>) -> Result<String, String> {
     if programs.is_empty() {
         return Err("its settings name no program; grant `commands` by hand".to_owned());
     }
-    Ok(written(&programs, stage.context))
+    let mut network: Vec<String> = entries(stage.granted, stage.context).iter().map(network::written).collect();
+    for host in stage.hosts {
+        let ported = if has_port(host) { vec![host.clone()] } else { vec![format!("{host}:443"), format!("{host}:80")] };
+        network.extend(ported.iter().filter_map(|host| Entry::parse(host).ok()).map(|entry| network::written(&entry)));
+    }
+    Ok(written(&programs, &network, stage.context))
+}
+
+/// The hosts that stand in the file.
+fn entries(granted: Option<&Node>, context: &GrantContext) -> Vec<Entry> {
+    let grant = granted.and_then(|granted| decode(&Schema { unconfined: false }, granted, context));
+    let grant = grant.as_ref().and_then(|grant| grant.as_any().downcast_ref::<CommandsGrant>());
+    grant.map(|grant| grant.network.0.clone()).unwrap_or_default()
+}
+
+/// `[fd00::1]` has colons and no port.
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':').is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// The host that a program was refused.
+pub fn confirmable(denied: &Used<'_>) -> Option<String> {
+    (denied.effect == event::CONNECT).then(|| denied.subject.to_owned())
 }
 
 /// The grant as it would stand in the file.
-pub fn learned(used: &[Used<'_>], context: &GrantContext) -> Option<String> {
+pub fn learned(lesson: &Lesson<'_>) -> Option<String> {
+    let Lesson { used, context, granted, .. } = *lesson;
     #[derive(serde::Deserialize)]
     struct Start {
         program: String,
@@ -63,17 +88,29 @@ pub fn learned(used: &[Used<'_>], context: &GrantContext) -> Option<String> {
             None => program,
         })
         .collect();
-    (!programs.is_empty()).then(|| written(&programs, context))
+    let contacted: BTreeSet<&str> = used.iter().filter(|used| used.effect == event::CONNECT).map(|used| used.subject).collect();
+    let before = entries(granted, context);
+    let contacted = contacted.into_iter().filter_map(|host| Some((host, Entry::parse(host).ok()?)));
+    let network: Vec<String> = contacted
+        .map(|(host, mut entry)| {
+            // that it may be a private address is nothing that a contact shows
+            entry.private = before.iter().any(|known| known.private && network::fits(known, host));
+            network::written(&entry)
+        })
+        .collect();
+    (!programs.is_empty()).then(|| written(&programs, &network, context))
 }
 
-fn written(programs: &BTreeSet<String>, context: &GrantContext) -> String {
+/// `network`: entries as they are written.
+fn written(programs: &BTreeSet<String>, network: &[String], context: &GrantContext) -> String {
     let list = |items: Vec<&str>| items.into_iter().map(|item| toml_string(&item.replace("${", "$${"))).collect::<Vec<_>>().join(", ");
     let toolchain = match &toolchains(programs, context)[..] {
         [one] => toml_string(one),
         several => format!("[{}]", list(several.to_vec())),
     };
     let programs = list(programs.iter().map(String::as_str).collect());
-    format!("{{ in = \"process\", toolchain = {toolchain}, programs = [{programs}] }}")
+    let network = if network.is_empty() { String::new() } else { format!(", network = [{}]", network.join(", ")) };
+    format!("{{ in = \"process\", toolchain = {toolchain}, programs = [{programs}]{network} }}")
 }
 
 /// Those that hold the programs; at least one. All of them show the system's programs too.
@@ -164,6 +201,8 @@ fn key<'a>(node: &'a Node, name: &str) -> Option<&'a Node> {
 
 #[cfg(test)]
 mod tests {
+    use pipeline::learning::Touched;
+
     use super::*;
 
     fn learning_of(settings: &str, granted: Option<&str>) -> Result<String, String> {
@@ -171,6 +210,11 @@ mod tests {
         let (settings, granted) = (tree(settings), granted.map(tree));
         let context = capability::testing::context();
         learning(&Learning { context: &context, settings: Some(&settings), granted: granted.as_ref(), hosts: &[] })
+    }
+
+    fn learned_of(used: &[Used<'_>]) -> Option<String> {
+        let (context, touched) = (capability::testing::context(), Touched::default());
+        learned(&Lesson { context: &context, granted: None, used, touched: &touched })
     }
 
     #[test]
@@ -193,6 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn hosts_are_those_that_were_confirmed_and_contacted() {
+        let context = capability::testing::context();
+        let settings = pipeline::raw::tree("run = [\"npm\", \"ci\"]\n").expect("TOML");
+        let hosts = ["registry.example".to_owned(), "localhost:4873".to_owned()];
+        let wide = learning(&Learning { context: &context, settings: Some(&settings), granted: None, hosts: &hosts }).expect("a grant");
+        assert!(wide.contains(r#"network = ["registry.example:443", "registry.example:80", "localhost:4873"]"#), "{wide}");
+        let start = Used { effect: "commands.start", subject: "npm ci", request: r#"{"program":"npm"}"# };
+        let connect = Used { effect: event::CONNECT, subject: "registry.example:443", request: "" };
+        let expected = r#"{ in = "process", toolchain = "node", programs = ["npm"], network = ["registry.example:443"] }"#;
+        assert_eq!(learned_of(&[start, connect]).as_deref(), Some(expected));
+        assert_eq!(confirmable(&connect).as_deref(), Some("registry.example:443"));
+        assert_eq!(confirmable(&start), None);
+    }
+
+    #[test]
     fn nothing_is_learned_of_programs_on_the_host() {
         assert!(learning_of("run = [\"make\"]\n", Some("in = \"host\"\nprograms = [\"make\"]\n")).is_err());
     }
@@ -202,9 +261,9 @@ mod tests {
         let requests = ["cargo", "./scripts/check.sh", "cargo"].map(|program| serde_json::json!({ "program": program }).to_string());
         let used: Vec<Used<'_>> = requests.iter().map(|request| Used { effect: "commands.start", subject: "", request }).collect();
         assert_eq!(
-            learned(&used, &capability::testing::context()).as_deref(),
+            learned_of(&used).as_deref(),
             Some("{ in = \"process\", toolchain = \"rust\", programs = [\"./scripts/check.sh\", \"cargo\"] }")
         );
-        assert_eq!(learned(&[], &capability::testing::context()), None);
+        assert_eq!(learned_of(&[]), None);
     }
 }

@@ -5,6 +5,9 @@
 //! commands = { in = "process", toolchain = "rust", programs = ["cargo"], repeatable = true }
 //! ```
 //!
+//! With `network = ["registry.example:443", { host = "npm.internal:4873", private = true }]` confined programs reach these hosts through a
+//! proxy that the host runs ([`egress`]), and no others; without it they have no network.
+//!
 //! A program that runs when the runner is killed is killed with it. When the run is resumed, one with a name is started again, and so is every
 //! one where the grant says `repeatable = true`; of any other nobody can tell how far it came, and the user is asked.
 //!
@@ -21,6 +24,7 @@ mod host;
 mod learned;
 mod lost;
 mod name;
+mod network;
 mod policy;
 
 use std::future::Future;

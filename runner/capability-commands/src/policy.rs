@@ -3,14 +3,17 @@
 //! What a started program does is not asked here: that is what the confinement bounds.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
 use capability::denial::toml_string;
 use capability::state::{SCRATCH, WORKSPACE};
 use capability::{Class, Decision, Denial, Effect, Nothing, Policy};
+use egress::AllowList;
 use serde::{Deserialize, Serialize};
 
 use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
+use crate::network;
 
 /// What happens to an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,8 +132,9 @@ impl Rules<'_> {
         };
         for (name, _) in &start.env {
             let set_by_toolchain = grant.toolchains.iter().any(|(_, t)| t.env.iter().any(|(n, _)| n == name));
-            if DECIDING.contains(&name.as_str()) || name.starts_with("LD_") || set_by_toolchain {
-                let reason = format!("`{name}` decides what a program runs; only the host sets it");
+            let set_by_network = !grant.network.0.is_empty() && network::sets(name);
+            if DECIDING.contains(&name.as_str()) || name.starts_with("LD_") || set_by_toolchain || set_by_network {
+                let reason = format!("`{name}` decides what a program runs or how it reaches the network; only the host sets it");
                 return Some(Denial::new("protected-variable", reason));
             }
         }
@@ -147,21 +151,38 @@ impl Rules<'_> {
 
     /// The grant as it stands, and one program more.
     fn with_program(&self, program: &str) -> String {
-        let (place, mut programs, toolchains) = match self.grant {
-            None => ("process", Vec::new(), Vec::new()),
-            Some(grant) => {
-                let place = if grant.place == Place::Host { "host" } else { "process" };
-                (place, grant.programs.clone(), grant.toolchains.iter().map(|(name, _)| name.clone()).collect())
-            }
+        let none = CommandsGrant {
+            place: Place::Process,
+            programs: Vec::new(),
+            repeatable: false,
+            toolchains: Vec::new(),
+            network: AllowList::default(),
         };
-        programs.push(program.to_owned());
+        let mut grant = self.grant.cloned().unwrap_or(none);
+        grant.programs.push(program.to_owned());
+        grant.to_string()
+    }
+}
+
+/// As it would stand in a pipeline file.
+impl fmt::Display for CommandsGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.place == Place::Host { "host" } else { "process" };
+        let toolchains: Vec<String> = self.toolchains.iter().map(|(name, _)| name.clone()).collect();
         let list = |items: &[String]| items.iter().map(|item| toml_string(item)).collect::<Vec<_>>().join(", ");
         let toolchain = match toolchains.as_slice() {
             [] => String::new(),
             [one] => format!("toolchain = {}, ", toml_string(one)),
             several => format!("toolchain = [{}], ", list(several)),
         };
-        format!("commands = {{ in = \"{place}\", {toolchain}programs = [{}] }}", list(&programs))
+        write!(f, "commands = {{ in = \"{place}\", {toolchain}programs = [{}]", list(&self.programs))?;
+        if self.repeatable {
+            f.write_str(", repeatable = true")?;
+        }
+        if !self.network.0.is_empty() {
+            write!(f, ", network = [{}]", self.network.0.iter().map(network::written).collect::<Vec<_>>().join(", "))?;
+        }
+        f.write_str(" }")
     }
 }
 
@@ -178,6 +199,7 @@ mod tests {
                 "rust".into(),
                 crate::jail::toolchain::Toolchain { env: vec![("CARGO_HOME".into(), "/home/stage/.cargo".into())], ..Default::default() },
             )],
+            network: AllowList::default(),
         }
     }
 
@@ -253,6 +275,21 @@ mod tests {
             denial.remedy.unwrap(),
             "[stage.lint.grants]\ncommands = { in = \"process\", toolchain = \"rust\", programs = [\"cargo\", \"npx\"] }"
         );
+    }
+
+    #[test]
+    fn the_variables_of_the_proxy_are_the_hosts() {
+        let mut grant = grant(&["cargo"]);
+        let denied = |grant: &CommandsGrant, name| {
+            let decision = (Rules { grant: Some(grant), stage: "lint" }).decide(&start("cargo", &[name], None), &());
+            matches!(decision, Decision::Deny(denial) if denial.code == "protected-variable")
+        };
+        assert!(!denied(&grant, "HTTPS_PROXY"));
+        grant.network.0.push(egress::Entry::parse("registry.example:443").unwrap());
+        for name in ["HTTPS_PROXY", "http_proxy", "NPM_CONFIG_PROXY", "no_proxy", "CARGO_HTTP_PROXY", "PIP_PROXY"] {
+            assert!(denied(&grant, name), "{name}");
+        }
+        assert!(!denied(&grant, "RUST_LOG"));
     }
 
     #[test]

@@ -193,7 +193,7 @@ mod tests {
     fn told(used: &[(&str, Value)], touched: &Touched) -> Vec<String> {
         let requests: Vec<(&str, String)> = used.iter().map(|(effect, request)| (*effect, request.to_string())).collect();
         let used: Vec<Used<'_>> = requests.iter().map(|(effect, request)| Used { effect, subject: "", request }).collect();
-        let lesson = Lesson { context: &capability::testing::context(), used: &used, touched };
+        let lesson = Lesson { context: &capability::testing::context(), granted: None, used: &used, touched };
         rules(&lesson).into_iter().map(|rule| format!("{} {}", if rule.writable { "write" } else { "read" }, rule.path)).collect()
     }
 
@@ -267,7 +267,7 @@ mod tests {
         let used = [open("a", false), open("b ${x}", true)];
         let requests: Vec<String> = used.iter().map(|(_, request)| request.to_string()).collect();
         let used: Vec<Used<'_>> = requests.iter().map(|request| Used { effect: "files.open", subject: "", request }).collect();
-        let lesson = Lesson { context: &capability::testing::context(), used: &used, touched: &Touched::default() };
+        let lesson = Lesson { context: &capability::testing::context(), granted: None, used: &used, touched: &Touched::default() };
         let expected = "[\n  { path = \"a\", access = \"read\" },\n  { path = \"b $${x}\", access = \"write\" },\n]";
         assert_eq!(learned(&lesson).as_deref(), Some(expected));
     }

@@ -6,7 +6,6 @@
 //! environment, decoding of `content-encoding`, cookies and caches: a guest sees what the server sent.
 
 mod connect;
-mod resolve;
 mod tls;
 mod wire;
 
@@ -20,7 +19,7 @@ use capability::{Backend, Boundary, Class, Effect, Permitted, Setting};
 use http_body_util::BodyExt;
 use tokio::task::{AbortHandle, JoinSet};
 
-pub use resolve::{Resolver, SystemResolver};
+pub use egress::{Resolver, SystemResolver};
 pub use tls::Trust;
 
 use crate::effect::{Aim, Answer, Failure, Head, Limits, Reply, Request, Resolve, Resolved, Seen, Timing};

@@ -8,12 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use capability::denial::toml_string;
+use egress::{Reach, reach};
 use pipeline::diagnostic::{Diagnostic, did_you_mean};
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
 use pipeline::learning::{Learning, Lesson, decode};
 use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
 
-use crate::address::{Reach, reach};
 use crate::learned;
 use crate::pattern::UrlPattern;
 use crate::target::Target;
@@ -140,6 +140,14 @@ impl Grant for HttpGrant {
 #[derive(Debug, Clone, Copy)]
 pub struct HttpSchema;
 
+impl HttpSchema {
+    /// The rules that stand in the file; none where they hold references.
+    fn rules(&self, granted: Option<&Node>, context: &GrantContext) -> Option<Vec<Rule>> {
+        let Some(granted) = granted else { return Some(Vec::new()) };
+        decode(self, granted, context)?.as_any().downcast_ref::<HttpGrant>().map(|grant| grant.rules.clone())
+    }
+}
+
 impl GrantSchema for HttpSchema {
     fn name(&self) -> &'static str {
         "http"
@@ -166,18 +174,12 @@ impl GrantSchema for HttpSchema {
     }
 
     fn learning(&self, stage: &Learning<'_>) -> Result<String, String> {
-        let before = match stage.granted {
-            None => Vec::new(),
-            Some(granted) => {
-                let grant = decode(self, granted, stage.context).ok_or("its `http` grant holds references")?;
-                grant.as_any().downcast_ref::<HttpGrant>().map(|grant| grant.rules.clone()).unwrap_or_default()
-            }
-        };
+        let before = self.rules(stage.granted, stage.context).ok_or("its `http` grant holds references")?;
         Ok(learned::learning(&before, stage.hosts))
     }
 
     fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
-        learned::learned(lesson.used)
+        learned::learned(&self.rules(lesson.granted, lesson.context).unwrap_or_default(), lesson.used)
     }
 
     fn confirmable(&self, denied: &Used<'_>) -> Option<String> {

@@ -1,7 +1,7 @@
 //! The smallest `http` rules that let a run pass: each URL that was asked for with its methods, and `*` for a segment that is somebody's id.
 //!
 //! Hosts are never guessed: a learning run may only reach what somebody confirmed, and the stage's own processes, which are nobody else's.
-//! Deliberately absent: `query`, which nobody writes before there is a reason to, and `private`.
+//! Deliberately absent: `query`, which nobody writes before there is a reason to, and `private` where it does not stand already.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,19 +34,24 @@ struct Request {
     url: String,
 }
 
-/// The grant as it would stand in the file.
-pub fn learned(used: &[Used<'_>]) -> Option<String> {
+/// The grant as it would stand in the file. `before`: the rules that stand there now.
+pub fn learned(before: &[Rule], used: &[Used<'_>]) -> Option<String> {
+    let mut private = BTreeSet::new();
     let mut asked: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for used in used.iter().filter(|used| used.effect == "http.request") {
         let Ok(Request { method, url }) = serde_json::from_str(used.request) else { continue };
         let Ok(target) = Target::parse(&url) else { continue };
+        // that it may lead to a private address is nothing that a request shows
+        if before.iter().any(|rule| rule.private && rule.allows(&method, &target)) {
+            private.insert(target.authority());
+        }
         asked.entry(UrlPattern::exact(&target).to_string()).or_default().insert(method);
     }
     let rules: Vec<String> = generalised(asked)
         .into_iter()
         .filter_map(|(url, methods)| {
-            let url = UrlPattern::parse(&url).ok()?;
-            Some(Rule { url, methods: methods.into_iter().collect(), private: false, query: None }.to_string())
+            let private = url.split('/').nth(2).is_some_and(|authority| private.contains(authority));
+            Some(Rule { url: UrlPattern::parse(&url).ok()?, methods: methods.into_iter().collect(), private, query: None }.to_string())
         })
         .collect();
     match &rules[..] {
@@ -96,7 +101,7 @@ mod tests {
         let requests: Vec<String> =
             asked.iter().map(|(method, url)| serde_json::json!({ "method": method, "url": url }).to_string()).collect();
         let used: Vec<Used<'_>> = requests.iter().map(|request| Used { effect: "http.request", subject: "", request }).collect();
-        learned(&used).unwrap_or_default()
+        learned(&[], &used).unwrap_or_default()
     }
 
     #[test]

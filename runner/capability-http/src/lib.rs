@@ -15,7 +15,7 @@
 //! 1. the URL, in the one form in which it is sent ([`target`]); user information, other schemes and paths with a hidden way up are refused;
 //! 2. the headers: those of the connection are the host's;
 //! 3. scheme, host, port, path, method and query against the rules ([`grant`], [`pattern`]);
-//! 4. each address that the host's name leads to ([`address`]): those that are not public need `private = true` or a rule that
+//! 4. each address that the host's name leads to ([`egress::reach`]): those that are not public need `private = true` or a rule that
 //!    names the address; the connection goes to a checked address and no other ([`policy`], [`backend`]).
 //!
 //! A URL in a rule always has a path: `/` is the root alone and `/**` is everything. Values from outside the file (git, outputs) arrive here
@@ -25,7 +25,6 @@
 //! `HTTP-request-denied` where nothing is granted. Request bodies are collected before they are sent; response bodies stream. Bodies are not
 //! decompressed, proxies of the environment are not used, and `.stage` names and `localhost` are never looked up.
 
-pub mod address;
 pub mod backend;
 pub mod effect;
 mod exchange;

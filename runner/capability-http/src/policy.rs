@@ -6,11 +6,11 @@
 //! leads to, and [`HttpPolicy::destination`] gives the backend the addresses that passed and no others. Deliberately absent: any I/O.
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use capability::{Decision, Denial, Policy};
+use egress::{Reach, Scope, reach};
 
-use crate::address::{Reach, reach};
 use crate::effect::{Aim, Request, Resolve, Seen};
 use crate::grant::{HttpGrant, REFUSED_METHODS, Rule};
 use crate::pattern::UrlPattern;
@@ -46,27 +46,6 @@ pub enum Destination {
     Addresses(Vec<SocketAddr>),
     /// The name leads nowhere, with the resolver's words.
     Unknown(String),
-}
-
-/// What the rules that match a request allow beyond public addresses.
-#[derive(Debug, Clone, Copy, Default)]
-struct Scope {
-    private: bool,
-    /// A rule names the very address.
-    named: bool,
-    /// A rule names `localhost`.
-    localhost: bool,
-}
-
-impl Scope {
-    fn admits(self, address: IpAddr) -> bool {
-        match reach(address) {
-            Reach::Public => true,
-            Reach::Loopback => self.private || self.named || self.localhost,
-            Reach::Private(_) => self.private || self.named,
-            Reach::Never(_) => false,
-        }
-    }
 }
 
 impl HttpPolicy {
@@ -197,11 +176,8 @@ enum Candidates<'a> {
 
 /// Every address that the target's host leads to.
 fn candidates<'a>(target: &Target, seen: &'a Seen) -> Candidates<'a> {
-    if let Some(address) = target.host.address() {
-        return Candidates::Known(vec![address].into());
-    }
-    if target.host.is_localhost() {
-        return Candidates::Known(vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].into());
+    if let Some(addresses) = target.host.known_addresses() {
+        return Candidates::Known(addresses.into());
     }
     match &seen.resolved {
         None => Candidates::Unasked,

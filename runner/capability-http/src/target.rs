@@ -6,8 +6,8 @@
 //! any second form of the URL: what was matched is what goes out.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub use egress::Host;
 use url::Url;
 
 /// Longer URLs are refused; servers seldom take more than 8 KiB.
@@ -31,61 +31,6 @@ impl Scheme {
         match self {
             Scheme::Http => 80,
             Scheme::Https => 443,
-        }
-    }
-}
-
-/// Lower case, in punycode, with no dot at the end.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Host {
-    Name(String),
-    V4(Ipv4Addr),
-    V6(Ipv6Addr),
-}
-
-impl Host {
-    pub(crate) fn of(url: &Url) -> Option<Host> {
-        Some(match url.host()? {
-            url::Host::Domain(name) => {
-                let name = name.strip_suffix('.').unwrap_or(name);
-                if name.is_empty() {
-                    return None;
-                }
-                Host::Name(name.to_owned())
-            }
-            url::Host::Ipv4(address) => Host::V4(address),
-            url::Host::Ipv6(address) => Host::V6(address),
-        })
-    }
-
-    pub fn address(&self) -> Option<IpAddr> {
-        match self {
-            Host::Name(_) => None,
-            Host::V4(address) => Some(IpAddr::V4(*address)),
-            Host::V6(address) => Some(IpAddr::V6(*address)),
-        }
-    }
-
-    /// `app` of `app.stage`.
-    pub fn process(&self) -> Option<&str> {
-        match self {
-            Host::Name(name) => name.strip_suffix(".stage").filter(|name| !name.is_empty()),
-            _ => None,
-        }
-    }
-
-    /// Names that mean this machine without being looked up (RFC 6761, 6.3).
-    pub fn is_localhost(&self) -> bool {
-        matches!(self, Host::Name(name) if name == "localhost" || name.ends_with(".localhost"))
-    }
-}
-
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Host::Name(name) => f.write_str(name),
-            Host::V4(address) => write!(f, "{address}"),
-            Host::V6(address) => write!(f, "[{address}]"),
         }
     }
 }

@@ -425,8 +425,9 @@ impl Boundary {
         Ok(denial)
     }
 
-    /// Tells the user of a denial; the same one again and again is told once.
-    fn tell(&self, denial: &Denial) {
+    /// Tells the user of a denial; the same one again and again is told once. By itself only for what a stage's programs were refused beside
+    /// the component: that has no position, and no replay meets it again.
+    pub fn tell(&self, denial: &Denial) {
         let first = {
             let mut told = lock(&self.shared.told);
             told.len() < TOLD && told.insert((denial.effect.clone(), denial.subject.clone()))

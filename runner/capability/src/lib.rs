@@ -16,6 +16,7 @@ pub mod io;
 pub mod ledger;
 pub mod log;
 pub mod registry;
+pub mod so_far;
 pub mod state;
 pub mod testing;
 
@@ -27,4 +28,5 @@ pub use endpoint::{Endpoint, Endpoints};
 pub use ledger::{InDoubt, Ledger, LedgerError, MemoryLedger};
 pub use log::StageLog;
 pub use registry::{Capability, Registry, Room};
+pub use so_far::RunSoFar;
 pub use state::{Scratch, Setting, StageState, TrapLimit};

@@ -15,6 +15,7 @@ use crate::boundary::Boundary;
 use crate::endpoint::Endpoints;
 use crate::log::StageLog;
 use crate::registry::Room;
+use crate::so_far::RunSoFar;
 
 /// Where `/workspace` is for guests and confined commands.
 pub const WORKSPACE: &str = "/workspace";
@@ -41,6 +42,8 @@ pub struct Setting {
     pub protected: Vec<String>,
     /// `env` of the pipeline file.
     pub env: Vec<(String, String)>,
+    /// What `runner:stage/run` answers; only where the component imports it.
+    pub so_far: Option<Arc<RunSoFar>>,
     pub limits: pipeline::plan::Limits,
     pub endpoints: Endpoints,
     pub log: Arc<StageLog>,

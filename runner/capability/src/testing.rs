@@ -53,6 +53,7 @@ pub fn setting(folder: &std::path::Path, grant: Option<&dyn Grant>) -> Arc<Setti
         hidden: vec![".runner".into()],
         protected: vec![".git".into(), "pipeline.toml".into()],
         env: Vec::new(),
+        so_far: None,
         limits: pipeline::plan::Limits::default(),
         endpoints: crate::endpoint::Endpoints::default(),
         log: Arc::new(log),

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use capability::{Clock, Endpoints, InDoubt, Scratch, Setting, StageLog};
+use capability::so_far::StageEnd;
+use capability::{Clock, Endpoints, InDoubt, RunSoFar, Scratch, Setting, StageLog};
 use event::{Artifact, EventSink, FailureKind, Outcome, StageRef};
 use host::{Attempt, Finished, Given, Host, PluginFiles, Stop, Suspended, Track};
 use journal::{AttemptRecord, Begin, End, Journal};
@@ -13,9 +14,10 @@ use pipeline::plan::{ArtifactRule, Bound, Plan, RunOn, Stage, StageIndex, Worksp
 use tokio::sync::watch;
 use workspace::{ArtifactLimits, AttemptFolders, BlobStore, Collect, Consumed, Marked, Mode, Request, Run, StageWorkspace, WorkspaceError};
 
-use crate::context::Context;
+use crate::context::{Context, ContextError};
 use crate::learn::Watch;
 use crate::now;
+use crate::so_far::Origin;
 
 /// What every attempt of a run shares.
 pub struct Attempts {
@@ -34,6 +36,17 @@ pub struct Attempts {
     pub in_doubt: Option<InDoubt>,
     /// Of a learning run: where is told what happened to private copies.
     pub watch: Option<Arc<Watch>>,
+    /// For stages that ask about the run.
+    pub origin: Arc<Origin>,
+}
+
+/// What only the stages before it could say, bound when the attempt starts.
+pub struct Told {
+    pub bound: Bound,
+    /// Artifacts by the name under which they are consumed.
+    pub consumed: Vec<(String, Artifact)>,
+    /// How the stages that it needs ended, if its component can ask.
+    pub ends: Option<Vec<StageEnd>>,
 }
 
 /// What an attempt left.
@@ -69,14 +82,7 @@ pub const HIDDEN: &str = ".runner";
 
 impl Attempts {
     /// Runs one attempt to its end; nothing of it is left but what [`Left`] names.
-    pub async fn run(
-        self: Arc<Self>,
-        index: StageIndex,
-        attempt: u32,
-        bound: Bound,
-        consumed: Vec<(String, Artifact)>,
-        stop: watch::Receiver<Stop>,
-    ) -> Left {
+    pub async fn run(self: Arc<Self>, index: StageIndex, attempt: u32, told: Told, stop: watch::Receiver<Stop>) -> Left {
         let stage = &self.plan.stages[index];
         let folders = self.run.attempt(stage.id.as_str(), attempt);
         let cut = self.begun.get(&(stage.id.clone(), attempt)).cloned();
@@ -95,20 +101,15 @@ impl Attempts {
             }
         };
         let begun = Begun { stage, attempt, cut, folders: &folders, log: &log };
-        let (finished, artifacts) = self.run_in_workspace(&begun, bound, consumed, stop).await;
+        let (finished, artifacts) = self.run_in_workspace(&begun, told, stop).await;
         log.flush(None);
         let log = if folders.log.exists() { shown(&folders.log) } else { String::new() };
         Left { outcome: finished.outcome, outputs: finished.outputs, artifacts, log, suspended: finished.suspended }
     }
 
-    async fn run_in_workspace(
-        &self,
-        begun: &Begun<'_>,
-        bound: Bound,
-        consumed: Vec<(String, Artifact)>,
-        stop: watch::Receiver<Stop>,
-    ) -> (Finished, Vec<Artifact>) {
+    async fn run_in_workspace(&self, begun: &Begun<'_>, told: Told, stop: watch::Receiver<Stop>) -> (Finished, Vec<Artifact>) {
         let &Begun { stage, attempt, folders, log, .. } = begun;
+        let Told { bound, consumed, ends } = told;
         let host_failure = |message: String| (Finished::failed(FailureKind::Host, message), Vec::new());
         let plugin = match self.plugins.get(&stage.plugin.uses) {
             Ok(plugin) => plugin,
@@ -122,6 +123,10 @@ impl Attempts {
             Ok(marked) => marked,
             Err(error) => return host_failure(format!("the workspace: {error}")),
         };
+        let so_far = match self.so_far(begun, ends).await {
+            Ok(so_far) => so_far,
+            Err(error) => return host_failure(error.to_string()),
+        };
         let setting = Arc::new(Setting {
             run: self.run.id().to_owned(),
             pipeline: self.plan.name.clone(),
@@ -134,6 +139,7 @@ impl Attempts {
             hidden: vec![HIDDEN.to_owned()],
             protected: self.protected.clone(),
             env: bound.env.clone(),
+            so_far,
             limits: stage.limits,
             endpoints: Endpoints::default(),
             log: log.clone(),
@@ -210,6 +216,16 @@ impl Attempts {
         let track =
             Track { ledger: crate::fault::wrap(record.clone()), clock, mode: capability::Mode::Live(self.in_doubt), ends_after: None };
         Ok((record, track))
+    }
+
+    /// What the component is told of the run, if it can ask: after a crash, what it was told before.
+    async fn so_far(&self, begun: &Begun<'_>, ends: Option<Vec<StageEnd>>) -> Result<Option<Arc<RunSoFar>>, ContextError> {
+        if let Some(cut) = &begun.cut {
+            return Ok(Context::parse(&cut.context)?.so_far());
+        }
+        let Some(ends) = ends else { return Ok(None) };
+        let origin = self.origin.clone();
+        Ok(Some(Arc::new(blocking(move || origin.tell(ends)).await)))
     }
 
     /// Takes out what the attempt's end calls for.

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use capability::{Scratch, Setting, StageLog};
+use capability::{RunSoFar, Scratch, Setting, StageLog};
 use host::Given;
 use journal::Begin;
 use pipeline::grant::MountRule;
@@ -22,6 +22,9 @@ pub struct Context {
     settings: String,
     granted: Vec<String>,
     env: Vec<(String, String)>,
+    /// Only of components that can ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    so_far: Option<Arc<RunSoFar>>,
     /// Whether there is a workspace, and what of it is granted: paths, and whether they may be written.
     workspace: bool,
     mounts: Vec<(String, bool)>,
@@ -60,6 +63,7 @@ impl Context {
             settings: given.settings.clone(),
             granted: given.granted.clone(),
             env: setting.env.clone(),
+            so_far: setting.so_far.clone(),
             workspace: setting.workspace.is_some(),
             mounts: setting.mounts.iter().map(|mount| (mount.path.clone(), mount.writable)).collect(),
             hidden: setting.hidden.clone(),
@@ -71,6 +75,11 @@ impl Context {
     /// How much the stage may print.
     pub fn log_limit(&self) -> u64 {
         self.limits.log
+    }
+
+    /// What the component is told of the run.
+    pub fn so_far(&self) -> Option<Arc<RunSoFar>> {
+        self.so_far.clone()
     }
 
     pub fn to_text(&self) -> String {
@@ -125,6 +134,7 @@ impl Context {
             hidden: self.hidden,
             protected: self.protected,
             env: self.env,
+            so_far: self.so_far,
             limits: Limits { memory, log: log_limit, handles, hostcall, outputs, disk, ..Limits::default() },
             endpoints: capability::Endpoints::default(),
             log,

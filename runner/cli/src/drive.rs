@@ -13,10 +13,11 @@ use schedule::{Action, ApprovalResult, ConditionResult, Input, Options, Signal};
 use tokio::sync::{mpsc, watch};
 
 use crate::approvals::Approvals;
-use crate::attempt::{Attempts, Left};
+use crate::attempt::{Attempts, Left, Told};
 use crate::now;
 use crate::past::Past;
 use crate::results::{Results, Settled};
+use crate::so_far::{self, Tally};
 
 /// What a run is made of.
 pub struct Drive {
@@ -31,6 +32,8 @@ pub struct Drive {
     pub journal: Journal,
     /// What earlier sessions left; none for a new run.
     pub past: Option<Past>,
+    /// Part of `sink`: what stages reported.
+    pub tally: Arc<Tally>,
     /// SIGINT, SIGTERM and SIGHUP as they come.
     pub signals: mpsc::UnboundedReceiver<Signal>,
 }
@@ -164,6 +167,7 @@ impl Drive {
                 }
             }
         }
+        let ends = so_far::asks(planned).then(|| so_far::needed(&self.plan, stage, results, &self.tally));
         self.emit(Kind::StageStarted {
             stage: planned.id.clone(),
             attempt,
@@ -175,7 +179,8 @@ impl Drive {
         let (attempts, told) = (self.attempts.clone(), told.clone());
         tokio::spawn(async move {
             // a panic in it is told like any other end: nobody waits for ever
-            let running = std::panic::AssertUnwindSafe(attempts.run(stage, attempt, bound, consumed, stopped)).catch_unwind();
+            let running =
+                std::panic::AssertUnwindSafe(attempts.run(stage, attempt, Told { bound, consumed, ends }, stopped)).catch_unwind();
             let left = running.await.unwrap_or_else(|_| Left {
                 outcome: failed(
                     FailureKind::Host,
@@ -201,7 +206,7 @@ impl Drive {
             artifacts: left.artifacts.clone(),
             log: left.log,
         });
-        Settled { outcome, outputs, artifacts: left.artifacts }
+        Settled { outcome, outputs, artifacts: left.artifacts, attempt, took }
     }
 
     fn mistakes(&self, mistakes: &[Diagnostic]) -> String {

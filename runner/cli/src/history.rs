@@ -90,7 +90,7 @@ pub fn json(global: &Global) -> bool {
 /// often it looked whether something had happened.
 pub fn counts(line: &Line) -> bool {
     match line.verdict {
-        LineVerdict::Granted { .. } | LineVerdict::Denied(_) => true,
+        LineVerdict::Granted { .. } | LineVerdict::Denied(_) | LineVerdict::Connection { .. } => true,
         LineVerdict::Delivered | LineVerdict::Waiting => matches!(&*line.what, "files.read" | "commands.exit"),
     }
 }

@@ -90,15 +90,20 @@ pub fn load_as(
 
 /// Plans a run once more as it was started: the text, the inputs and the facts are those of its record.
 pub fn load_recorded(header: &Header, root: &Path, global: &Global) -> Result<Loaded, CliError> {
-    let known: Facts = if header.facts.is_empty() {
-        Facts { git_branch: header.git_branch.clone(), git_sha: header.git_sha.clone(), ..Facts::default() }
-    } else {
-        serde_json::from_str(&header.facts).map_err(|e| anyhow::anyhow!("the facts in the run's record can't be read: {e}"))?
-    };
-    let facts = Facts { run: header.run.clone(), placeholder_seed: header.seed, ..known };
+    let facts = recorded_facts(header).map_err(|e| anyhow::anyhow!("the facts in the run's record can't be read: {e}"))?;
     let files = Kept(&header.included);
     let text = Text { file: Path::new(&header.file), root, text: &header.text, files: &files, inputs: &header.inputs, complete: true };
     plan(&text, facts, header.unconfined, global)
+}
+
+/// What was known of the world when a run was planned.
+pub fn recorded_facts(header: &Header) -> Result<Facts, serde_json::Error> {
+    let known: Facts = if header.facts.is_empty() {
+        Facts { git_branch: header.git_branch.clone(), git_sha: header.git_sha.clone(), ..Facts::default() }
+    } else {
+        serde_json::from_str(&header.facts)?
+    };
+    Ok(Facts { run: header.run.clone(), placeholder_seed: header.seed, ..known })
 }
 
 /// Files of the repository that the pipeline file stands in.

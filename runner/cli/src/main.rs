@@ -20,6 +20,7 @@ mod past;
 mod results;
 mod running;
 mod runs;
+mod so_far;
 mod style;
 mod usage;
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use event::{Event, Kind, Outcome, StageRef};
+use event::{Event, EventSink, Kind, Outcome, StageRef, Verdict};
 use journal::{Approval, AttemptRow, Begin};
 use pipeline::plan::{Plan, StageIndex};
 use schedule::{Graph, Options, PastError, Schedule, Was};
@@ -12,6 +12,7 @@ use crate::approvals::{self, Earlier};
 use crate::attempt::Left;
 use crate::now;
 use crate::results::{Results, Settled};
+use crate::so_far::Tally;
 
 /// Where a run goes on.
 pub struct Past {
@@ -48,6 +49,10 @@ pub struct Recorded {
     /// Attempts that were begun and not ended.
     pub begun: HashMap<(StageRef, u32), Begin>,
     already: Duration,
+    /// What stages reported.
+    pub tally: Tally,
+    /// How the run ended before it was taken up again, and when.
+    pub ended: Option<(Verdict, u64)>,
 }
 
 impl Past {
@@ -71,7 +76,9 @@ impl Recorded {
         let mut stages: Vec<Known> = plan.stages.iter().map(|_| Known::default()).collect();
         let (mut already, mut last) = (0u64, 0u64);
         let mut busy: HashSet<StageRef> = HashSet::new();
+        let (tally, mut ended) = (Tally::default(), None);
         for event in events {
+            tally.emit(&event);
             let at = event.at;
             // time in which nothing ran was spent waiting for people, or nobody worked on the run
             let resumed = matches!(event.kind, Kind::RunResumed { .. } | Kind::StageReset { .. });
@@ -81,6 +88,7 @@ impl Recorded {
             last = at.max(last);
             match &event.kind {
                 Kind::RunStarted { .. } | Kind::RunResumed { .. } | Kind::StageReset { .. } => busy.clear(),
+                Kind::RunFinished { verdict, .. } => ended = Some((*verdict, at)),
                 Kind::StageStarted { stage, .. } => drop(busy.insert(stage.clone())),
                 Kind::StageFinished { stage, .. } | Kind::StageRetrying { stage, .. } | Kind::StageSuspended { stage, .. } => {
                     busy.remove(stage);
@@ -98,12 +106,13 @@ impl Recorded {
                 None => drop(begun.insert((begin.stage.clone(), begin.attempt), begin)),
                 Some(end) if known.was == (Was::Cut { attempt: begin.attempt }) => {
                     known.was = Was::Ended { attempt: begin.attempt, outcome: end.outcome.clone() };
-                    known.settled = Some(Settled { outcome: end.outcome, outputs: end.outputs, artifacts: end.artifacts });
+                    let (attempt, took) = (begin.attempt, known.took);
+                    known.settled = Some(Settled { outcome: end.outcome, outputs: end.outputs, artifacts: end.artifacts, attempt, took });
                 }
                 Some(_) => {}
             }
         }
-        Recorded { stages, begun, already: Duration::from_nanos(already) }
+        Recorded { stages, begun, already: Duration::from_nanos(already), tally, ended }
     }
 
     /// Of each stage that is settled, how it ended.
@@ -154,7 +163,7 @@ impl Recorded {
             left.push(None);
             match (&was, settled) {
                 (Was::Settled { .. }, Some(settled)) => results.settle(stage, settled),
-                (Was::Ended { .. }, Some(Settled { outcome, outputs, artifacts })) => {
+                (Was::Ended { .. }, Some(Settled { outcome, outputs, artifacts, .. })) => {
                     left[stage] = Some(Left { outcome, outputs, artifacts, log, suspended: None });
                 }
                 _ => {}
@@ -182,11 +191,11 @@ impl Known {
                 self.was = Was::Again { attempt: *attempt, outcome: outcome.clone() };
             }
             Kind::ApprovalGiven { .. } => self.told += 1,
-            Kind::StageFinished { outcome, outputs, artifacts, log, .. } => {
+            Kind::StageFinished { outcome, outputs, artifacts, log, attempt, nanos, .. } => {
                 self.was = Was::Settled { outcome: outcome.clone() };
                 self.log.clone_from(log);
                 let (outcome, outputs, artifacts) = (outcome.clone(), outputs.clone(), artifacts.clone());
-                self.settled = Some(Settled { outcome, outputs, artifacts });
+                self.settled = Some(Settled { outcome, outputs, artifacts, attempt: *attempt, took: Duration::from_nanos(*nanos) });
             }
             _ => {}
         }

@@ -25,6 +25,7 @@ use crate::git;
 use crate::learn::Watch;
 use crate::load::{self, Loaded};
 use crate::past::{Past, Recorded};
+use crate::so_far::Origin;
 
 /// A run that is about to begin, or to go on.
 pub struct Running {
@@ -54,13 +55,16 @@ pub fn run(running: Running, reports: &Reports, global: &Global) -> Result<Endin
 }
 
 async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<Ending, CliError> {
-    let Running { loaded, state, folder, journal, options, past, in_doubt, watch } = running;
-    let Loaded { plan, registry, plugins, .. } = loaded;
+    let Running { loaded, state, folder, journal, options, mut past, in_doubt, watch } = running;
+    let Loaded { plan, registry, plugins, facts, .. } = loaded;
     let plan = Arc::new(plan);
     let reports: Arc<dyn EventSink> = Arc::new(sinks(reports, &plan.root, global));
+    let tally = Arc::new(past.as_mut().map(|recorded| std::mem::take(&mut recorded.tally)).unwrap_or_default());
+    let ended = past.as_ref().and_then(|recorded| recorded.ended);
     // first what must not be lost, then what is shown
-    let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![Box::new(journal.clone()), Box::new(reports.clone())]));
-    let Header { seed, run, .. } = journal.header().clone();
+    let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![Box::new(journal.clone()), Box::new(tally.clone()), Box::new(reports.clone())]));
+    let header = journal.header().clone();
+    let (seed, run) = (header.seed, header.run.clone());
     let at_once = options.jobs.get();
     let code = doctor::cache_folder()?.join("compiled");
     let host = host::Options { code, exe: load::exe(), registry, sink: sink.clone(), seed, at_once };
@@ -85,13 +89,15 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         sink: sink.clone(),
         run: folder,
         blobs: state.blobs(),
+        origin: Arc::new(Origin::new(state, header, facts, ended)),
         protected,
         journal: journal.clone(),
         begun,
         in_doubt,
         watch,
     });
-    let drive = Drive { plan, run, options, attempts: attempts.clone(), sink, reports, told, journal: journal.clone(), past, signals };
+    let drive =
+        Drive { plan, run, options, attempts: attempts.clone(), sink, reports, told, journal: journal.clone(), past, tally, signals };
     let verdict = drive.run().await;
     // what could not be recorded is done again, in the folders that it was done in
     if verdict != event::Verdict::Waiting && journal.failed().is_none() {

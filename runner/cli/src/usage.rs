@@ -28,19 +28,23 @@ struct Use {
 impl Usage {
     /// `name`: the stage's key in the pipeline file.
     pub fn add(&mut self, name: &str, line: &Line) {
-        let LineVerdict::Granted { class, request } = &line.verdict else { return };
+        let (class, request) = match &line.verdict {
+            LineVerdict::Granted { class, request } => (*class, request.as_str()),
+            LineVerdict::Connection { allowed: true, .. } => (Class::Once, ""),
+            _ => return,
+        };
         if line.what == "commands.start" {
             self.with_programs.insert(name.to_owned());
         }
         // a stage that reads a file a million times uses its grant once
-        let repeatable = *class == Class::Read && line.what.starts_with("files.");
+        let repeatable = class == Class::Read && line.what.starts_with("files.");
         if repeatable && !self.read.insert((name.to_owned(), line.what.clone(), line.subject.clone())) {
             return;
         }
         self.stages.entry(name.to_owned()).or_default().insert(Use {
             effect: line.what.clone(),
             subject: line.subject.clone(),
-            request: request.clone(),
+            request: request.to_owned(),
         });
     }
 

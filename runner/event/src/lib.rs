@@ -16,6 +16,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+/// The effect in the denial of a connection: asked for by a program at a time that no component determines, so a replay never asks again.
+pub const CONNECT: &str = "commands.connect";
+
 /// The version of the event stream, first thing in the NDJSON report.
 pub const SCHEMA: u32 = 1;
 
@@ -129,6 +132,21 @@ pub enum Kind {
         stage: StageRef,
         command: u32,
         result: String,
+        nanos: u64,
+    },
+    /// A confined program's connection to the outside: when it has ended, or at once when it was refused.
+    Connection {
+        stage: StageRef,
+        /// The command that asked for it, where that could be found out.
+        command: Option<u32>,
+        host: String,
+        port: u16,
+        allowed: bool,
+        /// Why it was refused, or did not come about.
+        reason: Option<String>,
+        /// From the host.
+        bytes_in: u64,
+        bytes_out: u64,
         nanos: u64,
     },
     /// An effect was refused. The same denial is what the guest was told.

@@ -233,7 +233,8 @@ pub struct AttemptRow {
 pub struct Line {
     pub stage: StageRef,
     pub attempt: u32,
-    pub position: u64,
+    /// None of what has no place in a replay: a program's connection.
+    pub position: Option<u64>,
     /// Nanoseconds since 1970.
     pub at: u64,
     /// Until the answer came; none if none came.
@@ -247,8 +248,19 @@ pub struct Line {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineVerdict {
-    Granted { class: Class, request: String },
+    Granted {
+        class: Class,
+        request: String,
+    },
     Denied(DenialRecord),
     Delivered,
     Waiting,
+    /// A confined program's, allowed or refused.
+    Connection {
+        command: Option<u32>,
+        allowed: bool,
+        reason: Option<String>,
+        bytes_in: u64,
+        bytes_out: u64,
+    },
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use event::{Event, StageRef};
+use event::{Event, Kind, StageRef};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -12,6 +12,7 @@ use crate::body::{self, Digest, Raw, Text};
 use crate::error::{At, JournalError, Result};
 use crate::format;
 use crate::model::{Answer, Approval, AttemptRow, Begin, Class, End, Header, Line, LineVerdict, Record, RecordKind, Session};
+use crate::replayed::CONNECTION;
 
 pub const READ: &str = "read";
 pub const IDEMPOTENT: &str = "idempotent";
@@ -180,7 +181,12 @@ impl Source<'_> {
             .prepare_cached(
                 "SELECT seq, stage, attempt.attempt, position, at, took, kind, what, subject, request, denial, length
                  FROM record JOIN attempt ON attempt.id = record.attempt
-                 WHERE seq > ?1 AND (?3 IS NULL OR stage = ?3 OR name = ?3) ORDER BY seq LIMIT ?2",
+                 WHERE seq > ?1 AND (?3 IS NULL OR stage = ?3 OR name = ?3)
+                 UNION ALL
+                 SELECT seq, event.stage, event.attempt, NULL, at, NULL, kind, NULL, NULL, json, NULL, 0
+                 FROM event JOIN attempt ON attempt.stage = event.stage AND attempt.attempt = event.attempt
+                 WHERE kind = 'connection' AND seq > ?1 AND (?3 IS NULL OR event.stage = ?3 OR name = ?3)
+                 ORDER BY seq LIMIT ?2",
             )
             .at(self.path)?;
         let rows = statement.query_map(params![after as i64, count, of], line).at(self.path)?;
@@ -260,6 +266,12 @@ impl Source<'_> {
 
 fn line(row: &Row<'_>) -> rusqlite::Result<(u64, Line)> {
     let kind: String = row.get(6)?;
+    if kind == CONNECTION {
+        return match serde_json::from_str(row.get_ref(9)?.as_str()?) {
+            Ok(event) => connection(row, event),
+            Err(error) => wrong(9, &error.to_string()),
+        };
+    }
     let verdict = match (&*kind, class(&kind)) {
         (_, Some(class)) => LineVerdict::Granted { class, request: row.get(9)? },
         (DENIED, _) => match serde_json::from_str(row.get_ref(10)?.as_str()?) {
@@ -273,13 +285,32 @@ fn line(row: &Row<'_>) -> rusqlite::Result<(u64, Line)> {
     let line = Line {
         stage: stage(row, 1)?,
         attempt: row.get(2)?,
-        position: number(row, 3)?,
+        position: Some(number(row, 3)?),
         at: number(row, 4)?,
         took: optional_number(row, 5)?.map(Duration::from_nanos),
         what: row.get(7)?,
         subject: row.get(8)?,
         verdict,
         bytes: number(row, 11)?,
+    };
+    Ok((number(row, 0)?, line))
+}
+
+fn connection(row: &Row<'_>, event: Event) -> rusqlite::Result<(u64, Line)> {
+    let Kind::Connection { stage, command, host, port, allowed, reason, bytes_in, bytes_out, nanos } = event.kind else {
+        return wrong(9, "no connection");
+    };
+    let line = Line {
+        stage,
+        attempt: row.get(2)?,
+        position: None,
+        // told when it had ended
+        at: event.at.saturating_sub(nanos),
+        took: Some(Duration::from_nanos(nanos)),
+        what: event::CONNECT.to_owned(),
+        subject: format!("{host}:{port}"),
+        verdict: LineVerdict::Connection { command, allowed, reason, bytes_in, bytes_out },
+        bytes: bytes_in + bytes_out,
     };
     Ok((number(row, 0)?, line))
 }

@@ -22,6 +22,8 @@ const TESTS: &str = "tests";
 const MEASURED: &str = "measured";
 const DENIED: &str = "denied";
 const FINISHED: &str = "run-finished";
+/// Never made again by a guest, and found again by the ledger.
+pub const CONNECTION: &str = "connection";
 
 const KINDS: [&str; 5] = [STARTED, FINDINGS, TESTS, MEASURED, DENIED];
 
@@ -60,6 +62,12 @@ impl Replayed {
             Kind::Findings { stage, .. } => (FINDINGS, stage),
             Kind::Tests { stage, .. } => (TESTS, stage),
             Kind::Measured { stage, .. } => (MEASURED, stage),
+            Kind::Connection { stage, .. } => {
+                let of = (stage.clone(), self.current.get(stage).copied().unwrap_or(1));
+                return Some(Filed { kind: Some(CONNECTION), of: Some(of) });
+            }
+            // a program's, not the guest's
+            Kind::Denied { denial, .. } if denial.effect == event::CONNECT => return Some(Filed { kind: None, of: None }),
             Kind::Denied { stage, .. } => (DENIED, stage),
             _ => return Some(Filed { kind: None, of: None }),
         };

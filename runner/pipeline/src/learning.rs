@@ -31,6 +31,8 @@ pub struct Learning<'a> {
 /// What a learning run saw of a stage, all its instances and attempts together.
 pub struct Lesson<'a> {
     pub context: &'a GrantContext,
+    /// Its grant of this kind, as it stands in the file.
+    pub granted: Option<&'a Node>,
     /// Every effect that was granted, each once.
     pub used: &'a [Used<'a>],
     /// What happened to its copy of the workspace.

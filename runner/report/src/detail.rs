@@ -113,7 +113,8 @@ pub fn first_line(text: &str) -> &str {
     text.trim_start().lines().next().unwrap_or_default()
 }
 
-fn reason(why: &Blocked) -> String {
+/// Why a stage did not run.
+pub fn reason(why: &Blocked) -> String {
     match why {
         Blocked::When(condition) => format!("its `when` is false: {condition}"),
         Blocked::Need(need) => format!("it needs `{need}`, which did not pass"),

@@ -40,6 +40,7 @@ use std::path::PathBuf;
 
 use event::EventSink;
 
+pub use detail::reason;
 pub use duration::human as human_duration;
 pub use file::File;
 pub use frame::Size;

@@ -346,6 +346,8 @@ impl Run {
                     }
                 }
             }
+            // those that were refused are told as denials
+            Kind::Connection { .. } => {}
             Kind::Stopping { reason } => self.stopping = Some(reason.clone()),
             Kind::Warning { .. } => {}
             Kind::StageReset { .. } => {}

@@ -134,6 +134,16 @@ impl Text {
             Kind::CommandEnded { stage, result, nanos, .. } if verbose => {
                 vec![about(stage, Line::of(Role::Faint, &format!("command ended: {result}, {}", duration::human(*nanos))))]
             }
+            Kind::Connection { stage, command, host, port, allowed, reason, bytes_in, bytes_out, nanos } if verbose => {
+                let by = command.map(|command| format!("command {command}: ")).unwrap_or_default();
+                let told = match (allowed, reason) {
+                    (_, Some(reason)) => reason.clone(),
+                    _ => format!("{} in, {} out", summary::bytes(*bytes_in), summary::bytes(*bytes_out)),
+                };
+                let sign = if *allowed { "connected: " } else { "refused: " };
+                let line = Line::of(Role::Faint, &format!("{by}{sign}{host}:{port}, {told}, {}", duration::human(*nanos)));
+                vec![about(stage, line)]
+            }
             Kind::Denied { stage, denial } => {
                 vec![about(
                     stage,

@@ -31,6 +31,8 @@ pub enum JailError {
     /// The warden has ended, and everything inside with it.
     #[error("the confinement has ended{}", .0.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     Gone(Option<String>),
+    #[error("cannot listen on port {port} inside the confinement: {source}")]
+    Listen { port: u16, source: io::Error },
     #[error("cannot connect to port {port} inside the confinement: {source}")]
     Connect { port: u16, source: io::Error },
 }

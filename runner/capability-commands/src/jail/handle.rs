@@ -18,20 +18,22 @@ use rustix::{
 };
 use tokio::{
     io::Interest,
-    net::{TcpSocket, TcpStream, UnixStream},
+    net::{TcpListener, TcpSocket, TcpStream, UnixStream},
     sync::{mpsc, oneshot, watch},
 };
 
 use super::{
     error::{JailError, NOT_A_WARDEN, SpawnError},
     keeper::Keeper,
-    probe,
+    owner, probe,
     spec::{ExitStatus, JailSpec, SpawnSpec},
     wire::{Command, Incoming, IpVersion, Outgoing, Reply, Request},
 };
 
 /// Longer than any machine needs that is able to do it at all.
 const UP: Duration = Duration::from_secs(30);
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// A standing jail. Dropping it kills everything inside at once; [`Jail::end`] asks first.
 #[derive(Debug)]
@@ -59,6 +61,8 @@ struct State {
     starting: HashMap<u64, oneshot::Sender<Result<(), SpawnError>>>,
     running: HashMap<u64, watch::Sender<Option<ExitStatus>>>,
     sockets: HashMap<u64, oneshot::Sender<io::Result<OwnedFd>>>,
+    /// Commands by the number of their process 1 in the jail.
+    inits: HashMap<u32, u64>,
     /// Set once the warden is gone; then nothing of the above is ever added.
     gone: Option<Option<String>>,
 }
@@ -122,8 +126,30 @@ impl Jail {
         }
     }
 
-    /// The warden makes the socket, which binds it to the jail's network for good; connecting it can then be waited for, and given up, here.
+    /// Connecting can be waited for, and given up, here.
     async fn connect_to(&self, version: IpVersion, port: u16) -> Result<TcpStream, JailError> {
+        let refused = |source| JailError::Connect { port, source };
+        let socket = self.socket(version).await?.map_err(refused)?;
+        let address: IpAddr = match version {
+            IpVersion::V4 => Ipv4Addr::LOCALHOST.into(),
+            IpVersion::V6 => Ipv6Addr::LOCALHOST.into(),
+        };
+        socket.connect(SocketAddr::new(address, port)).await.map_err(refused)
+    }
+
+    /// A socket that listens on 127.0.0.1 inside, for what is served out here.
+    ///
+    /// # Errors
+    /// [`JailError::Listen`], with `AddrInUse` when something inside has the port.
+    pub async fn listen(&self, port: u16) -> Result<TcpListener, JailError> {
+        let refused = |source| JailError::Listen { port, source };
+        let socket = self.socket(IpVersion::V4).await?.map_err(refused)?;
+        socket.bind(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)).map_err(refused)?;
+        socket.listen(BACKLOG).map_err(refused)
+    }
+
+    /// The warden makes it, which binds it to the jail's network for good, whoever uses it.
+    async fn socket(&self, version: IpVersion) -> Result<io::Result<TcpSocket>, JailError> {
         let (told, answer) = oneshot::channel();
         let id = {
             let mut state = self.link.state();
@@ -133,13 +159,14 @@ impl Jail {
         };
         self.link.send(&Request::Socket { id, version }, Vec::new())?;
         let socket = answer.await.map_err(|_| self.link.state().why_gone())?;
-        let refused = |source| JailError::Connect { port, source };
-        let socket = TcpSocket::from_std_stream(socket.map_err(refused)?.into());
-        let address: IpAddr = match version {
-            IpVersion::V4 => Ipv4Addr::LOCALHOST.into(),
-            IpVersion::V6 => Ipv6Addr::LOCALHOST.into(),
-        };
-        socket.connect(SocketAddr::new(address, port)).await.map_err(refused)
+        Ok(socket.map(|socket| TcpSocket::from_std_stream(socket.into())))
+    }
+
+    /// The [`JailProcess::id`] of the command that has a connection open from `peer` to `port`, both on the jail's loopback. None if nobody
+    /// has it any more, or the kernel does not tell. Looks through the jail's processes: not for an async task.
+    pub fn owner(&self, peer: u16, port: u16) -> Option<u64> {
+        let init = owner::init_of(&self.link.warden, peer, port)?;
+        self.link.state().inits.get(&init).copied()
     }
 
     /// Sends SIGTERM to everything inside, waits up to `grace` for it to end, kills what is left, and returns when no process is left.
@@ -182,6 +209,11 @@ pub struct JailProcess {
 }
 
 impl JailProcess {
+    /// Tells the jail's commands apart.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Waits until the program has ended and nothing that it started is left. The same answer every time; may be dropped and
     /// called again.
     pub async fn wait(&self) -> ExitStatus {
@@ -232,7 +264,12 @@ impl Link {
     }
 
     fn finish(&self, id: u64, status: ExitStatus) {
-        if let Some(exit) = self.state().running.remove(&id) {
+        let exit = {
+            let mut state = self.state();
+            state.inits.retain(|_, known| *known != id);
+            state.running.remove(&id)
+        };
+        if let Some(exit) = exit {
             exit.send_replace(Some(status));
             self.commands.send_modify(|count| *count -= 1);
         }
@@ -240,8 +277,12 @@ impl Link {
 
     fn take_in(&self, reply: Reply, descriptors: Vec<OwnedFd>) -> Result<(), String> {
         match reply {
-            Reply::Started { id } => {
-                let told = self.state().starting.remove(&id);
+            Reply::Started { id, init } => {
+                let told = {
+                    let mut state = self.state();
+                    state.inits.insert(init, id);
+                    state.starting.remove(&id)
+                };
                 told.map(|told| told.send(Ok(())));
             }
             Reply::Refused { id, error } => {

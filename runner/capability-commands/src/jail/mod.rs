@@ -17,13 +17,14 @@
 //! (`syscalls`) stand behind them: Landlock alone lets `connect()` reach a Unix socket by its path, and `chmod` any file.
 //!
 //! Deliberately absent: deciding (which program, which bind: the policy's), naming what a grant means (the plan's), reading output
-//! (the caller owns the pipes), any network but loopback, and cgroup limits (they need rights that an ordinary user lacks).
+//! (the caller owns the pipes), any network but loopback (what listens there for the outside is the caller's), and cgroup limits (they need rights that an ordinary user lacks).
 
 mod error;
 mod handle;
 mod init;
 mod keeper;
 mod mounts;
+mod owner;
 mod paths;
 mod privileges;
 mod probe;

@@ -102,6 +102,7 @@ struct Warden<'a> {
 /// A command between its start and the end of the last process it left.
 struct Running {
     id: u64,
+    init: u32,
     /// Readable once its process 1 is gone, which is when all of its processes are.
     ended: OwnedFd,
     report: OwnedFd,
@@ -242,6 +243,7 @@ impl<'a> Warden<'a> {
         match pidfd_open(init, PidfdFlags::empty()) {
             Ok(ended) => Ok(Running {
                 id,
+                init: init.as_raw_nonzero().get() as u32,
                 ended,
                 report,
                 words: Vec::new(),
@@ -334,7 +336,7 @@ impl<'a> Warden<'a> {
             match serde_json::from_slice(&line)? {
                 Report::Started => {
                     one.started = true;
-                    say(self.control, &Reply::Started { id: one.id }, Vec::new())?;
+                    say(self.control, &Reply::Started { id: one.id, init: one.init }, Vec::new())?;
                 }
                 Report::Failed(error) => one.failure = Some(error),
                 Report::Ended(status) => one.status = Some(status),

@@ -58,6 +58,8 @@ pub(super) enum Reply {
     Failed(SetupError),
     Started {
         id: u64,
+        /// Of its process 1, in the jail's pid namespace.
+        init: u32,
     },
     Refused {
         id: u64,

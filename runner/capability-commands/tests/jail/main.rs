@@ -9,6 +9,7 @@ mod attack;
 mod escapes;
 mod life;
 mod machine;
+mod outward;
 mod tools;
 mod world;
 
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn trials() -> Vec<Trial> {
-    let all = [escapes::CASES, life::CASES, machine::CASES, tools::CASES].concat();
+    let all = [escapes::CASES, life::CASES, machine::CASES, outward::CASES, tools::CASES].concat();
     all.into_iter()
         .map(|(name, test)| {
             Trial::test(name, move || {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use event::{FailureKind, Outcome, Place, StageRef};
+use event::{DenialRecord, FailureKind, Kind, Outcome, Place, StageRef};
 use journal::{Header, Line, LineVerdict};
 use report::history::{Ledger as Table, RunState, line_json};
 use report::sarif::{self, About, Denied};
@@ -26,8 +26,8 @@ pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending
     }
     let wanted = |line: &Line| {
         let verdict = match line.verdict {
-            LineVerdict::Denied(_) => !args.granted,
-            LineVerdict::Granted { .. } => !args.denied,
+            LineVerdict::Denied(_) | LineVerdict::Connection { allowed: false, .. } => !args.granted,
+            LineVerdict::Granted { .. } | LineVerdict::Connection { allowed: true, .. } => !args.denied,
             LineVerdict::Delivered | LineVerdict::Waiting => !args.denied && !args.granted,
         };
         verdict && meant(line) && (args.all || history::counts(line))
@@ -59,18 +59,17 @@ pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending
 fn write_sarif(recorded: &Recorded, meant: impl Fn(&Line) -> bool, out: &mut dyn Write) -> Result<Ending, CliError> {
     let Header { run, pipeline, file, runner, .. } = recorded.reader.header();
     let places: HashMap<StageRef, Place> = recorded.planned()?.into_iter().filter_map(|stage| Some((stage.id, stage.place?))).collect();
+    let mut connections = refused_connections(recorded)?;
     let mut denials = Vec::new();
     history::lines(&recorded.reader, None, |line| {
-        if let LineVerdict::Denied(denial) = &line.verdict
-            && meant(&line)
-        {
-            denials.push(Denied {
-                stage: line.stage.to_string(),
-                attempt: line.attempt,
-                position: Some(line.position),
-                denial: denial.clone(),
-                at: places.get(&line.stage).map(|place| place.of(&denial.effect).clone()),
-            });
+        let denial = match &line.verdict {
+            LineVerdict::Denied(denial) => Some(denial.clone()),
+            LineVerdict::Connection { allowed: false, .. } => connections.remove(&(line.stage.clone(), line.subject.clone())),
+            _ => None,
+        };
+        if let Some(denial) = denial.filter(|_| meant(&line)) {
+            let at = places.get(&line.stage).map(|place| place.of(&denial.effect).clone());
+            denials.push(Denied { stage: line.stage.to_string(), attempt: line.attempt, position: line.position, denial, at });
         }
         Ok(())
     })?;
@@ -78,6 +77,16 @@ fn write_sarif(recorded: &Recorded, meant: impl Fn(&Line) -> bool, out: &mut dyn
     let log = sarif::log(&About { run, pipeline, file, runner, sources: &sources }, std::iter::empty(), &denials);
     writeln!(out, "{log:#}").map_err(anyhow::Error::from)?;
     Ok(Ending::Ok)
+}
+
+/// What was told of the hosts that programs were refused, by stage and host.
+fn refused_connections(recorded: &Recorded) -> Result<HashMap<(StageRef, String), DenialRecord>, CliError> {
+    let events = recorded.reader.events().map_err(anyhow::Error::from)?;
+    let denials = events.into_iter().filter_map(|event| match event.kind {
+        Kind::Denied { stage, denial } if denial.effect == event::CONNECT => Some(((stage, denial.subject.clone()), denial)),
+        _ => None,
+    });
+    Ok(denials.collect())
 }
 
 /// A grant, or a part of one, that could go.

@@ -154,7 +154,7 @@ impl Learner {
     pub fn conclude(&self, folder: &Path, global: &Global, out: &mut dyn Write) -> Result<(), CliError> {
         let Some(original) = self.original.get() else { return Ok(()) };
         let reader = Reader::open(folder).map_err(anyhow::Error::from)?;
-        let learned = Learned::of(&reader, original, &self.registry, &self.watch)?;
+        let learned = Learned::of(&reader, original, &self.registry, &self.watch, &self.hosts)?;
         if let Some(file) = &self.out {
             std::fs::write(file, learned.toml()).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
         }

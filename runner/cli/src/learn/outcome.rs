@@ -53,22 +53,34 @@ pub struct Learned {
     installed: Vec<String>,
 }
 
+/// Whether somebody confirmed a host: with this port, or with none.
+fn confirmed(hosts: &[String], host: &str) -> bool {
+    hosts.iter().any(|known| known == host || host.strip_prefix(known.as_str()).is_some_and(|port| port == ":443" || port == ":80"))
+}
+
 impl Learned {
-    pub fn of(reader: &Reader, original: &Original, registry: &Registry, watch: &Watch) -> Result<Learned, CliError> {
+    pub fn of(reader: &Reader, original: &Original, registry: &Registry, watch: &Watch, hosts: &[String]) -> Result<Learned, CliError> {
         let mut learned = Learned::default();
         let mut usage = Usage::default();
         let names = usage::names(reader)?;
         history::lines(reader, None, |line| {
             let Some(name) = names.get(&line.stage) else { return Ok(()) };
             usage.add(name, &line);
-            if let LineVerdict::Denied(denial) = &line.verdict {
-                let used = Used { effect: &line.what, subject: &line.subject, request: "" };
-                let host = registry.schemas().iter().find_map(|schema| schema.confirmable(&used));
-                if let Some(host) = host.filter(|_| denial.code == "not-granted") {
+            let (confirms, reason) = match &line.verdict {
+                LineVerdict::Denied(denial) => (denial.code == "not-granted", denial.reason.clone()),
+                LineVerdict::Connection { allowed: false, reason, .. } => (true, reason.clone().unwrap_or_default()),
+                _ => return Ok(()),
+            };
+            let used = Used { effect: &line.what, subject: &line.subject, request: "" };
+            let host = registry.schemas().iter().find_map(|schema| schema.confirmable(&used));
+            // what is denied although it was confirmed is denied for another reason
+            match host.filter(|host| confirms && !confirmed(hosts, host)) {
+                Some(host) => {
                     learned.unconfirmed.entry(host).or_default().insert(name.clone());
-                } else {
-                    let (stage, reason) = (name.clone(), denial.reason.clone());
-                    learned.denied.insert(Denied { stage, effect: line.what.clone(), subject: line.subject.clone(), reason });
+                }
+                None => {
+                    let (stage, effect, subject) = (name.clone(), line.what.clone(), line.subject.clone());
+                    learned.denied.insert(Denied { stage, effect, subject, reason });
                 }
             }
             Ok(())
@@ -94,10 +106,10 @@ impl Learned {
         let name = &known.stage.name;
         let touched = watch.of(name);
         let used: Vec<Used<'_>> = usage.of(name).collect();
-        let lesson = Lesson { context: &known.context, used: &used, touched: &touched };
         let mut writes = false;
         for schema in registry.schemas() {
             let granted = known.stage.grants.iter().find(|(key, _)| key.name == schema.name()).map(|(_, node)| node);
+            let lesson = Lesson { context: &known.context, granted, used: &used, touched: &touched };
             if let Some(toml) = schema.learned(&lesson) {
                 writes |= schema.name() == "files" && toml.contains("access = \"write\"");
                 self.grants.push(Grant { stage: name.clone(), capability: schema.name(), toml, refers: granted.is_some_and(refers) });

@@ -1,6 +1,7 @@
 //! `runner:stage`: what is always there, and the world that a plugin exports.
 
 mod results;
+mod run;
 
 pub use results::ResultsRoom;
 
@@ -18,6 +19,7 @@ pub mod bindings {
                 import runner:stage/report@0.1.0;
                 import runner:stage/outputs@0.1.0;
                 import runner:stage/progress@0.1.0;
+                import runner:stage/run@0.1.0;
                 use runner:stage/types@0.1.0.{context, outcome, failure};
                 export run: func(context: context) -> result<outcome, failure>;
             }
@@ -32,12 +34,13 @@ pub mod bindings {
 pub const INTERFACES: &[&str] = &["runner:stage/", "runner:boundary/"];
 
 pub fn link(linker: &mut Linker<StageState>) -> Result<()> {
-    use bindings::runner::stage::{log, outputs, progress, report, types};
+    use bindings::runner::stage::{log, outputs, progress, report, run, types};
     bindings::runner::boundary::types::add_to_linker::<_, HasSelf<StageState>>(linker, |s| s)?;
     types::add_to_linker::<_, HasSelf<StageState>>(linker, |s| s)?;
     log::add_to_linker::<_, HasSelf<StageState>>(linker, |s| s)?;
     report::add_to_linker::<_, HasSelf<StageState>>(linker, |s| s)?;
     outputs::add_to_linker::<_, HasSelf<StageState>>(linker, |s| s)?;
     progress::add_to_linker::<_, HasSelf<StageState>>(linker, |s| s)?;
+    run::add_to_linker::<_, HasSelf<StageState>>(linker, |s| s)?;
     Ok(())
 }

@@ -55,6 +55,7 @@ CREATE TABLE event (
     json TEXT NOT NULL
 ) STRICT;
 CREATE INDEX event_finished ON event (seq) WHERE kind = 'run-finished';
+CREATE INDEX event_connection ON event (seq) WHERE kind = 'connection';
 CREATE TABLE approval (
     number INTEGER PRIMARY KEY,
     stage TEXT NOT NULL,

@@ -19,6 +19,11 @@ fn denied(stage: &StageRef, subject: &str) -> Kind {
     Kind::Denied { stage: stage.clone(), denial: DenialRecord { subject: subject.to_owned(), ..denial() } }
 }
 
+fn connection(stage: &StageRef, host: &str, allowed: bool) -> Kind {
+    let (stage, host, reason) = (stage.clone(), host.to_owned(), (!allowed).then(|| "not granted".to_owned()));
+    Kind::Connection { stage, command: Some(1), host, port: 443, allowed, reason, bytes_in: 5, bytes_out: 2, nanos: 1 }
+}
+
 fn command(stage: &StageRef, command: u32) -> Kind {
     Kind::CommandStarted { stage: stage.clone(), command, line: String::new(), place: String::new() }
 }
@@ -150,4 +155,38 @@ fn what_must_survive_a_power_loss_is_synced_when_the_journal_is_closed() {
     assert!(!durable(&crossed(Class::Idempotent)));
     assert!(durable(&crossed(Class::Once)));
     assert!(durable(&|_, folder| approve(folder, &approval()).unwrap()));
+}
+
+/// A program's connections are not the guest's: a replay makes none, so none is waited for.
+#[test]
+fn connections_are_recorded_whenever_they_come() {
+    let bench = bench();
+    let stage = stage();
+    let refused = Kind::Denied { stage: stage.clone(), denial: DenialRecord { effect: event::CONNECT.to_owned(), ..denial() } };
+    let journal = Journal::create(&bench.folder, &header()).unwrap();
+    journal.begin(&begin(), 0).unwrap();
+    emit(&journal, [started(&stage, 2), connection(&stage, "good.example", true), refused, connection(&stage, "evil.example", false)]);
+    drop(journal);
+
+    let journal = Journal::resume(&bench.folder).unwrap();
+    emit(&journal, [started(&stage, 2), denied(&stage, "x"), connection(&stage, "good.example", true)]);
+    journal.close().unwrap();
+    let reader = Reader::open(&bench.folder).unwrap();
+    let events = reader.events().unwrap();
+    assert_eq!(events.iter().filter(|event| matches!(event.kind, Kind::Denied { .. })).count(), 2);
+    let told = |which: Option<&str>| {
+        let mut told = Vec::new();
+        reader.lines(which, &mut |line| told.push((line.position, line.subject, line.bytes, line.verdict))).unwrap();
+        told
+    };
+    let verdict = |allowed: bool| LineVerdict::Connection {
+        command: Some(1),
+        allowed,
+        reason: (!allowed).then(|| "not granted".to_owned()),
+        bytes_in: 5,
+        bytes_out: 2,
+    };
+    let good = (None, "good.example:443".to_owned(), 7, verdict(true));
+    assert_eq!(told(None), [good.clone(), (None, "evil.example:443".to_owned(), 7, verdict(false)), good]);
+    assert_eq!((told(Some("test")).len(), told(Some("other")).len()), (3, 0));
 }

@@ -52,13 +52,14 @@ impl<'a> Ledger<'a> {
         }
         self.lines += 1;
         self.view.write(out, self.row(line))?;
-        if let LineVerdict::Denied(denial) = &line.verdict {
-            let mut why = Line::new();
-            why.pad(TIME + 2);
-            let why = why.and(Role::Text, &denial.reason).and(Role::Faint, &format!(" ({})", denial.code));
-            self.view.write(out, why)?;
-        }
-        Ok(())
+        let (reason, code) = match &line.verdict {
+            LineVerdict::Denied(denial) => (&denial.reason, format!(" ({})", denial.code)),
+            LineVerdict::Connection { reason: Some(reason), .. } => (reason, String::new()),
+            _ => return Ok(()),
+        };
+        let mut why = Line::new();
+        why.pad(TIME + 2);
+        self.view.write(out, why.and(Role::Text, reason).and(Role::Faint, &code))
     }
 
     fn row(&self, line: &journal::Line) -> Line {
@@ -69,6 +70,8 @@ impl<'a> Ledger<'a> {
             LineVerdict::Denied(_) => (Role::Bad, symbols.failed, ""),
             LineVerdict::Delivered => (Role::Faint, symbols.dot, ""),
             LineVerdict::Waiting => (Role::Warn, symbols.dot, ""),
+            LineVerdict::Connection { allowed: true, .. } => (Role::Good, symbols.passed, ""),
+            LineVerdict::Connection { allowed: false, .. } => (Role::Bad, symbols.failed, ""),
         };
         let mut row = Line::of(Role::Faint, &self.view.local(line.at, "%H:%M:%S"));
         let cell = |row: &mut Line, from: usize, until: usize, text: Line| {
@@ -134,6 +137,13 @@ pub fn line_json(line: &journal::Line) -> Value {
         }
         LineVerdict::Delivered => object["verdict"] = "delivered".into(),
         LineVerdict::Waiting => object["verdict"] = "waiting".into(),
+        LineVerdict::Connection { command, allowed, reason, bytes_in, bytes_out } => {
+            object["verdict"] = if *allowed { "granted" } else { "denied" }.into();
+            object["command"] = (*command).into();
+            object["reason"] = reason.as_deref().into();
+            object["bytes-in"] = (*bytes_in).into();
+            object["bytes-out"] = (*bytes_out).into();
+        }
     }
     object
 }

@@ -229,7 +229,7 @@ fn lines() -> Vec<Line> {
     let line = |position, what: &str, subject: &str, verdict| Line {
         stage: StageRef::new("test (app=backend)"),
         attempt: 2,
-        position,
+        position: Some(position),
         at: START + position * SECOND,
         took: Some(Duration::from_micros(1500)),
         what: what.to_owned(),
@@ -237,12 +237,21 @@ fn lines() -> Vec<Line> {
         verdict,
         bytes: 0,
     };
+    let connection = |refused: Option<&str>| LineVerdict::Connection {
+        command: Some(1),
+        allowed: refused.is_none(),
+        reason: refused.map(str::to_owned),
+        bytes_in: if refused.is_none() { 4096 } else { 0 },
+        bytes_out: if refused.is_none() { 1024 } else { 0 },
+    };
     let granted = |class| LineVerdict::Granted { class, request: r#"{"path":"src"}"#.to_owned() };
     vec![
         line(0, "files.open", "src/a/path/that/is/longer/than/what/is/left/of/the/line", granted(Class::Read)),
         Line { bytes: 123_456, ..line(1, "files.read", "src/main.rs", LineVerdict::Delivered) },
         Line { took: None, ..line(2, "commands.start", "make deploy", granted(Class::Once)) },
         line(3, "http.request", "GET https://api.example/v1", LineVerdict::Denied(denial())),
+        Line { position: None, bytes: 5120, ..line(4, "commands.connect", "registry.example:443", connection(None)) },
+        Line { position: None, ..line(5, "commands.connect", "evil.example:80", connection(Some("the host and port are not granted"))) },
     ]
 }
 
@@ -251,7 +260,7 @@ fn the_ledger_is_a_table_that_fits_and_objects_for_programs() {
     let view = view();
     let mut ledger = Ledger::new(&view);
     insta::assert_snapshot!(text(|out| lines().iter().try_for_each(|line| ledger.line(line, out))));
-    assert_eq!(ledger.lines(), 4);
+    assert_eq!(ledger.lines(), 6);
     let objects: Vec<String> = lines().iter().map(|line| line_json(line).to_string()).collect();
     insta::assert_snapshot!(objects.join("\n"));
 }

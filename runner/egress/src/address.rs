@@ -2,7 +2,8 @@
 //!
 //! The ranges are those of IANA's special-purpose registries (RFC 6890 and its updates) and the addresses at which clouds serve
 //! machine credentials. IPv6 addresses that carry an IPv4 address (mapped, compatible, translated, NAT64, 6to4) are judged by the address
-//! inside, since that is where the packets end. Deliberately absent: names, and who may go where (`policy`).
+//! inside, since that is where the packets end. What a grant opens beyond the public ones is its [`Scope`], the same for `http` and for the proxy.
+//! Deliberately absent: names, and which grant fits a request.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,6 +26,28 @@ impl Reach {
             Reach::Public => "a public address",
             Reach::Loopback => "a loopback address",
             Reach::Private(what) | Reach::Never(what) => what,
+        }
+    }
+}
+
+/// What the grants that fit a request allow beyond public addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// One says so: `private = true`.
+    pub private: bool,
+    /// One names the very address.
+    pub named: bool,
+    /// One names `localhost`.
+    pub localhost: bool,
+}
+
+impl Scope {
+    pub fn admits(self, address: IpAddr) -> bool {
+        match reach(address) {
+            Reach::Public => true,
+            Reach::Loopback => self.private || self.named || self.localhost,
+            Reach::Private(_) => self.private || self.named,
+            Reach::Never(_) => false,
         }
     }
 }

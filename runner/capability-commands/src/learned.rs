@@ -48,7 +48,7 @@ pub fn learning(stage: &Learning<'_>) -> Result<String, String> {
         return Err("its settings name no program; grant `commands` by hand".to_owned());
     }
     let mut network: Vec<String> = entries(stage.granted, stage.context).iter().map(network::written).collect();
-    for host in stage.hosts {
+    for host in stage.hosts.iter().filter(|host| egress::confirmable(host).is_ok()) {
         let ported = if has_port(host) { vec![host.clone()] } else { vec![format!("{host}:443"), format!("{host}:80")] };
         network.extend(ported.iter().filter_map(|host| Entry::parse(host).ok()).map(|entry| network::written(&entry)));
     }
@@ -69,7 +69,7 @@ fn has_port(host: &str) -> bool {
 
 /// The host that a program was refused.
 pub fn confirmable(denied: &Used<'_>) -> Option<String> {
-    (denied.effect == event::CONNECT).then(|| denied.subject.to_owned())
+    (denied.effect == event::CONNECT && egress::confirmable(denied.subject).is_ok()).then(|| denied.subject.to_owned())
 }
 
 /// The grant as it would stand in the file.

@@ -82,8 +82,8 @@ impl GrantSchema for FilesSchema {
         r#"files = [{ path = ".", access = "read" }]"#
     }
 
-    fn learning(&self, _: &Learning<'_>) -> Result<String, String> {
-        Ok(learned::WIDE.to_owned())
+    fn learning(&self, _: &Learning<'_>) -> Result<Option<String>, String> {
+        Ok(Some(learned::WIDE.to_owned()))
     }
 
     fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {

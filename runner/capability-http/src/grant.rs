@@ -173,9 +173,9 @@ impl GrantSchema for HttpSchema {
         &["url"]
     }
 
-    fn learning(&self, stage: &Learning<'_>) -> Result<String, String> {
+    fn learning(&self, stage: &Learning<'_>) -> Result<Option<String>, String> {
         let before = self.rules(stage.granted, stage.context).ok_or("its `http` grant holds references")?;
-        Ok(learned::learning(&before, stage.hosts))
+        Ok(Some(learned::learning(&before, stage.hosts)))
     }
 
     fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {

@@ -22,7 +22,9 @@ pub fn learning(before: &[Rule], hosts: &[String]) -> String {
     places.extend(hosts.iter().flat_map(|host| ["https", "http"].map(|scheme| format!("{scheme}://{host}/**"))));
     let confirmed = places
         .iter()
-        .filter(|place| UrlPattern::parse(place).is_ok())
+        .filter(|place| {
+            UrlPattern::parse(place).is_ok_and(|url| url.address().is_none_or(|it| egress::confirmable(&it.to_string()).is_ok()))
+        })
         .map(|place| format!("{{ url = {}, methods = {METHODS} }}", capability::denial::toml_string(place)));
     let rules: Vec<String> = before.iter().map(Rule::to_string).chain(confirmed).collect();
     format!("[{}]", rules.join(", "))
@@ -87,7 +89,8 @@ pub fn confirmable(denied: &Used<'_>) -> Option<String> {
     // the method and the URL: what was denied has no record of more
     let url = denied.subject.split_whitespace().find(|word| word.contains("://"))?;
     let target = Target::parse(url).ok()?;
-    (denied.effect == "http.request" && target.host.process().is_none()).then(|| match target.port == target.scheme.default_port() {
+    let confirmable = target.host.process().is_none() && egress::confirmable(&target.host.to_string()).is_ok();
+    (denied.effect == "http.request" && confirmable).then(|| match target.port == target.scheme.default_port() {
         true => target.host.to_string(),
         false => format!("{}:{}", target.host, target.port),
     })
@@ -126,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_is_granted_for_learning_is_a_grant() {
-        let hosts = ["api.example".to_owned(), "localhost:8080".to_owned(), "no host".to_owned()];
+        let hosts = ["api.example".to_owned(), "localhost:8080".to_owned(), "no host".to_owned(), "0xa9fea9fe".to_owned()];
         let text = format!("http = {}\n", learning(&[], &hosts));
         let grant = capability::testing::grant(&crate::grant::HttpSchema, &text).expect("a grant");
         let shown: Vec<String> = grant.authority().into_iter().map(|line| line.text).collect();
@@ -139,5 +142,6 @@ mod tests {
         assert_eq!(of("GET https://api.example/v1?x=1").as_deref(), Some("api.example"));
         assert_eq!(of("POST http://localhost:8080/").as_deref(), Some("localhost:8080"));
         assert_eq!(of("GET http://app.stage:8080/"), None);
+        assert_eq!(of("GET http://169.254.169.254/latest/meta-data/"), None);
     }
 }

@@ -40,13 +40,13 @@ pub trait GrantSchema: Send + Sync {
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>>;
 
     /// The grant for a learning run, as TOML that could stand behind the key: wide enough to see what the stage wants, and no wider than
-    /// what somebody confirmed.
+    /// what somebody confirmed. None: it stays as it stands in the file.
     ///
     /// # Errors
-    /// Why there is none, and what to do about it.
-    fn learning(&self, stage: &Learning<'_>) -> Result<String, String> {
+    /// Why nothing can be learned of this stage.
+    fn learning(&self, stage: &Learning<'_>) -> Result<Option<String>, String> {
         let _ = stage;
-        Err(format!("what it needs of `{}` can't be learned; grant it by hand", self.name()))
+        Ok(None)
     }
 
     /// The smallest grant that allows what a learning run saw, as TOML that could stand behind the key; none where nothing of it was used.

@@ -127,7 +127,7 @@ impl Learner {
                 let required = plugin.manifest.request(schema.name()).is_some_and(|request| request.required);
                 let learning = Learning { context: &context, settings: stage.with.as_ref(), granted, hosts: &self.hosts };
                 match schema.learning(&learning) {
-                    Ok(grant) => wide.push((schema.name(), grant)),
+                    Ok(grant) => wide.extend(grant.map(|grant| (schema.name(), grant))),
                     Err(why) if granted.is_some() => left = left.or(Some(why)),
                     Err(why) if required && left.is_none() => {
                         let message = format!("the grants of `{}` can't be learned: {why}", stage.name);

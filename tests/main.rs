@@ -10,6 +10,7 @@ mod cases {
     mod determinism;
     mod egress;
     mod escapes;
+    mod events;
     mod grants;
     mod history;
     mod init;

@@ -9,7 +9,7 @@ mod origin;
 mod stage;
 
 pub use finding::{Finding, Location, Severity, TestCase, TestStatus};
-pub use origin::{FileLine, GitFacts, Place};
+pub use origin::{FileLine, GitFacts, Place, Trigger};
 pub use stage::{Artifact, Blocked, DenialRecord, FailureKind, Outcome, StageRef, Verdict};
 
 use std::sync::Arc;
@@ -68,6 +68,9 @@ pub enum Kind {
         /// What is known of the checkout; none outside of a repository, and in what older runners wrote.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         git: Option<GitFacts>,
+        /// What set the run off; none in what older runners wrote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trigger: Option<Trigger>,
     },
     /// First of a resumed session, in the place of `RunStarted`. What earlier sessions settled follows as the events that it was, without
     /// its output, and then what is new.
@@ -174,6 +177,15 @@ pub enum Kind {
         approved: bool,
         by: String,
         note: String,
+    },
+    /// A stage, or with none the whole run, waits for its turn in a group. Again whenever another run is the one that it waits for.
+    GroupWaiting {
+        stage: Option<StageRef>,
+        group: String,
+        /// The run that has the group; none if nobody can tell.
+        holder: Option<String>,
+        /// The stage of that run; none if all of it has the group.
+        holder_stage: Option<String>,
     },
     /// After a crash nobody knows whether an effect happened: the stage neither passed nor failed, and a person decides.
     StageSuspended {

@@ -26,7 +26,7 @@ pub struct Run {
     pub settled_before: Option<usize>,
     pub stages: Vec<Stage>,
     index: HashMap<StageRef, usize>,
-    /// In the order in which they started; those that wait for a retry or an approval too.
+    /// In the order in which they started; those that wait for a retry, an approval or a turn too.
     pub active: Vec<usize>,
     /// Plugins that are being compiled: name, digest, since.
     pub compiling: Vec<(String, String, u64)>,
@@ -77,6 +77,8 @@ pub enum State {
     Waiting(u64),
     /// Until its environment's approvals are given.
     Asking(Asking),
+    /// Until another run makes way in their group.
+    Queued(Queued),
     /// In another session, until a person has decided about an effect.
     Suspended,
     Ended(Outcome),
@@ -87,6 +89,14 @@ pub struct Asking {
     pub environment: String,
     pub count: u32,
     pub given: u32,
+    pub since: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    pub group: String,
+    /// The run that has it, with its stage.
+    pub holder: Option<(String, Option<String>)>,
     pub since: u64,
 }
 
@@ -302,6 +312,14 @@ impl Run {
                 let since = if let State::Asking(asking) = &stage.state { asking.since } else { at };
                 stage.state = State::Asking(Asking { environment: environment.clone(), count: *count, given: *given, since });
             }
+            Kind::GroupWaiting { stage: Some(stage), group, holder, holder_stage } => {
+                let index = self.activate(stage);
+                let stage = &mut self.stages[index];
+                let since = if let State::Queued(queued) = &stage.state { queued.since } else { at };
+                let holder = holder.clone().map(|run| (run, holder_stage.clone()));
+                stage.state = State::Queued(Queued { group: group.clone(), holder, since });
+            }
+            Kind::GroupWaiting { stage: None, .. } => {}
             Kind::ApprovalGiven { stage, approved, .. } => {
                 if let State::Asking(asking) = &mut self.stage_mut(stage).state {
                     asking.given = asking.count.min(asking.given + u32::from(*approved));

@@ -138,7 +138,9 @@ impl Job {
         }
         if !self.env.is_empty() {
             let pairs: Vec<String> = self.env.iter().map(|(name, value)| format!("{name} = \"{value}\"")).collect();
-            let _ = writeln!(text, "env = {{ {} }}  # /scratch is the stage's own, and gone afterwards", pairs.join(", "));
+            let scratch = self.env.iter().any(|(_, value)| value.starts_with("/scratch"));
+            let why = if scratch { "  # /scratch is the stage's own, and gone afterwards" } else { "" };
+            let _ = writeln!(text, "env = {{ {} }}{why}", pairs.join(", "));
         }
         for (table, lines) in [("with", &self.with), ("grants", &self.grants)] {
             let _ = writeln!(text, "\n[stage.{}.{table}]", self.name);
@@ -251,8 +253,8 @@ fn rust(rust: &Rust, folder: &str) -> Vec<Job> {
 
 fn node(node: &Node, folder: &str) -> Vec<Job> {
     let (start, program): (&[&str], &str) = match node.manager {
-        Manager::Npm => (&["npx"], "npx"),
-        Manager::Yarn => (&["yarn", "run"], "yarn"),
+        // `yarn run` prints lines of its own between those of the tool
+        Manager::Npm | Manager::Yarn => (&["npx"], "npx"),
         Manager::Pnpm => (&["pnpm", "exec"], "pnpm"),
     };
     let manager = match node.manager {
@@ -477,8 +479,12 @@ mod tests {
     #[test]
     fn several_projects_with_containers() {
         let python = Python { ruff: true, mypy: false, test: Some(PythonTest::Pytest), installer: "uv sync" };
+        let mut web = node_of(Some(NodeTest::Jest));
+        if let Kind::Node(node) = &mut web {
+            node.manager = Manager::Yarn;
+        }
         let found = Found {
-            projects: vec![project("api", Kind::Python(python)), project("web", node_of(Some(NodeTest::Jest)))],
+            projects: vec![project("api", Kind::Python(python)), project("web", web)],
             lockfiles: vec!["api/uv.lock".into(), "web/yarn.lock".into()],
             dockerfiles: vec!["Dockerfile".into()],
             compose: vec!["compose.yaml".into()],

@@ -65,6 +65,9 @@ impl Learner {
             let message = "nothing can be learned from programs that run unconfined: nobody sees what they do";
             return Err(CliError::usage(message, "leave `--unconfined` out; `runner doctor` says how to confine programs here"));
         }
+        if source.occasion.pipeline_from.is_some() {
+            return Err(CliError::usage("`--learn` is for the pipeline file of the checkout", "leave `--pipeline-from` out"));
+        }
         for host in &args.learn_host {
             let plain = |c: char| c.is_alphanumeric() || "-._:[]".contains(c);
             if host.is_empty() || !host.chars().all(plain) {
@@ -72,6 +75,10 @@ impl Learner {
                     format!("`{host}` is no host"),
                     "write `--learn-host api.example` or `--learn-host localhost:8080`",
                 ));
+            }
+            if let Err(what) = egress::confirmable(host) {
+                let message = format!("`{host}` is {what}: nothing that a word on the command line opens");
+                return Err(CliError::usage(message, "if you mean it, grant it by hand"));
             }
         }
         Ok(Learner {

@@ -3,6 +3,7 @@
 mod cases {
     mod approvals;
     mod boundary;
+    mod caches;
     mod code_store;
     mod command_line;
     mod confinement;
@@ -24,6 +25,7 @@ mod cases {
     mod replay;
     mod reports;
     mod resume;
+    mod services;
 }
 
 /// The runner under test.

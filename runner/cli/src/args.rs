@@ -93,6 +93,8 @@ pub enum Command {
     Gc(Gc),
     /// Look at this machine: what works here, and how to mend what does not
     Doctor,
+    /// Print the JSON Schema of pipeline files, for editors
+    Schema,
     /// Print completions for a shell
     Completions {
         #[arg(value_enum)]
@@ -419,6 +421,9 @@ pub struct Gc {
     /// Keep the runs of the last D days instead
     #[arg(long, value_name = "D")]
     pub keep_days: Option<u64>,
+    /// Remove every cache too, not only those that were not used for a month
+    #[arg(long)]
+    pub caches: bool,
     /// Only say what would be removed
     #[arg(long)]
     pub dry_run: bool,

@@ -15,6 +15,7 @@ use pipeline::plan::{Plan, Stage};
 use pipeline::source::Sources;
 
 use crate::args::{Color, Global, Source};
+use crate::around;
 use crate::error::CliError;
 use crate::revision::Revision;
 use crate::{facts, git};
@@ -179,7 +180,13 @@ fn plan(text: &Text<'_>, facts: Facts, unconfined: bool, global: &Global) -> Res
         host_env: |name| std::env::var(name).ok(),
     };
     match pipeline::build::plan(&request) {
-        Ok((plan, warnings)) => Ok(Loaded { plan, warnings, registry, plugins, facts }),
+        Ok((plan, warnings)) => {
+            let mistakes = around::mistakes(&plan, unconfined);
+            if !mistakes.is_empty() {
+                return Err(invalid(&mistakes, &plan.sources, global));
+            }
+            Ok(Loaded { plan, warnings, registry, plugins, facts })
+        }
         Err(Refused { sources, diagnostics }) => Err(invalid(&diagnostics, &sources, global)),
     }
 }

@@ -5,7 +5,9 @@
 
 mod approvals;
 mod args;
+mod around;
 mod attempt;
+mod caches;
 mod commands;
 mod context;
 mod drive;
@@ -23,6 +25,7 @@ mod results;
 mod revision;
 mod running;
 mod runs;
+mod services;
 mod so_far;
 mod style;
 mod usage;
@@ -114,6 +117,7 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
         Command::Inspect(args) => commands::inspect::run(args, &cli.global, &mut out),
         Command::Doctor => commands::doctor::run(&cli.global, &mut out),
         Command::Completions { shell } => printed(commands::completions::completions(*shell, &mut out)),
+        Command::Schema => commands::schema::run(&mut out),
         Command::Man => printed(commands::completions::man(&mut out)),
     }
 }

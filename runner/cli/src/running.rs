@@ -18,6 +18,7 @@ use workspace::{Run, State};
 
 use crate::args::{Format, Global, Reports};
 use crate::attempt::{Attempts, protected};
+use crate::caches::Caches;
 use crate::commands::doctor;
 use crate::drive::{Drive, Ended};
 use crate::error::{CliError, Ending};
@@ -95,6 +96,7 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         sink: sink.clone(),
         run: folder,
         blobs: state.blobs(),
+        caches: Caches::new(state.caches(), &facts, sink.clone()),
         origin: Arc::new(Origin::new(state, header, facts, ended)),
         protected,
         journal: journal.clone(),

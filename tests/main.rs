@@ -3,6 +3,7 @@
 mod cases {
     mod approvals;
     mod boundary;
+    mod caches;
     mod code_store;
     mod command_line;
     mod confinement;
@@ -13,7 +14,9 @@ mod cases {
     mod events;
     mod grants;
     mod history;
+    mod init;
     mod killed;
+    mod learn;
     mod limits;
     mod notify;
     mod outcomes;
@@ -22,6 +25,8 @@ mod cases {
     mod replay;
     mod reports;
     mod resume;
+    mod secrets;
+    mod services;
 }
 
 /// The runner under test.

@@ -51,6 +51,7 @@ pub mod outputs;
 pub mod progress;
 pub mod report;
 pub mod run;
+pub mod secrets;
 pub mod service;
 mod span;
 #[cfg(not(target_arch = "wasm32"))]

@@ -10,6 +10,9 @@ use capability::denial::toml_string;
 use capability::state::{SCRATCH, WORKSPACE};
 use capability::{Class, Decision, Denial, Effect, Nothing, Policy};
 use egress::AllowList;
+use pipeline::plan::SecretUse;
+use pipeline::secret::Destination;
+use secret::Held;
 use serde::{Deserialize, Serialize};
 
 use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
@@ -105,10 +108,22 @@ fn quoted(word: &str) -> Cow<'_, str> {
 /// Variables that decide what a program loads or where programs are found: a stage that could set them could run what is not granted.
 const DECIDING: &[&str] = &["PATH", "HOME", "TMPDIR", "IFS", "ENV", "BASH_ENV", "SHELLOPTS"];
 
+/// Whether a secret may be in the environment of a program.
+fn admits(one: &SecretUse, program: &str) -> bool {
+    one.secret.to.iter().any(|to| match Destination::parse(to) {
+        Ok(Destination::Environment(None)) => true,
+        Ok(Destination::Environment(Some(only))) => normal_program(&only).as_deref() == Some(program),
+        _ => false,
+    })
+}
+
 /// The grant as policy sees it, with the stage that a remedy names.
 pub struct Rules<'a> {
     pub grant: Option<&'a CommandsGrant>,
     pub stage: &'a str,
+    /// The stage's `env`, which every program gets.
+    pub env: &'a [(String, String)],
+    pub held: &'a Held,
 }
 
 impl Policy<Start> for Rules<'_> {
@@ -144,6 +159,42 @@ impl Rules<'_> {
             if !normal.is_some_and(|path| inside(WORKSPACE, &path) || inside(SCRATCH, &path)) {
                 let reason = format!("the working directory `{}` is outside {WORKSPACE} and {SCRATCH}", directory.escape_debug());
                 return Some(Denial::new("outside-workspace", reason));
+            }
+        }
+        self.misplaced(start, &program)
+    }
+
+    /// A secret can stand in a variable alone: everybody on the machine can see arguments, and a file that is fed outlives its program.
+    fn misplaced(&self, start: &Start, program: &str) -> Option<Denial> {
+        let misplaced = |one: &SecretUse, place: &str| {
+            let reason = format!("the secret `{}` stands in {place}; a program can have it in a variable of `env`", one.secret.name);
+            Some(Denial::new("secret-place", reason))
+        };
+        for word in start.arguments.iter().chain([&start.program]).chain(&start.directory).chain(&start.name) {
+            if let Some(one) = self.held.within(word.as_bytes()).next() {
+                return misplaced(one, "the command line");
+            }
+        }
+        if let Some(one) = self.held.within(&start.stdin).next() {
+            return misplaced(one, "the program's input");
+        }
+        for (name, value) in self.env.iter().chain(&start.env) {
+            if let Some(one) = self.held.within(name.as_bytes()).next() {
+                return misplaced(one, "the name of a variable");
+            }
+            if let Some(one) = self.held.within(value.as_bytes()).find(|one| !admits(one, program)) {
+                let places = one
+                    .secret
+                    .to
+                    .iter()
+                    .map(String::as_str)
+                    .chain([&*format!("env:{program}")])
+                    .map(toml_string)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                let reason = format!("the secret `{}` may not be put into the environment of `{program}`", one.secret.name);
+                let remedy = Some(format!("[secret.{}]\nto = [{places}]", one.secret.name));
+                return Some(Denial { remedy, ..Denial::new("secret-place", reason) });
             }
         }
         None
@@ -188,6 +239,8 @@ impl fmt::Display for CommandsGrant {
 
 #[cfg(test)]
 mod tests {
+    use pipeline::plan::Secret;
+
     use super::*;
 
     fn grant(programs: &[&str]) -> CommandsGrant {
@@ -218,9 +271,13 @@ mod tests {
         }
     }
 
+    fn rules<'a>(grant: Option<&'a CommandsGrant>, held: &'a Held) -> Rules<'a> {
+        Rules { grant, stage: "lint", env: &[], held }
+    }
+
     fn verdict(programs: &[&str], start: &Start) -> &'static str {
         let grant = grant(programs);
-        match (Rules { grant: Some(&grant), stage: "lint" }).decide(start, &()) {
+        match rules(Some(&grant), &Held::default()).decide(start, &()) {
             Decision::Allow => "allow",
             Decision::Deny(denial) => match denial.code {
                 Cow::Borrowed(code) => code,
@@ -268,7 +325,7 @@ mod tests {
     #[test]
     fn the_remedy_keeps_what_is_granted() {
         let grant = grant(&["cargo"]);
-        let Decision::Deny(denial) = (Rules { grant: Some(&grant), stage: "lint" }).decide(&start("npx", &[], None), &()) else {
+        let Decision::Deny(denial) = rules(Some(&grant), &Held::default()).decide(&start("npx", &[], None), &()) else {
             panic!("npx is not granted")
         };
         assert_eq!(
@@ -281,7 +338,7 @@ mod tests {
     fn the_variables_of_the_proxy_are_the_hosts() {
         let mut grant = grant(&["cargo"]);
         let denied = |grant: &CommandsGrant, name| {
-            let decision = (Rules { grant: Some(grant), stage: "lint" }).decide(&start("cargo", &[name], None), &());
+            let decision = rules(Some(grant), &Held::default()).decide(&start("cargo", &[name], None), &());
             matches!(decision, Decision::Deny(denial) if denial.code == "protected-variable")
         };
         assert!(!denied(&grant, "HTTPS_PROXY"));
@@ -294,8 +351,40 @@ mod tests {
 
     #[test]
     fn without_a_grant_nothing_starts() {
-        let rules = Rules { grant: None, stage: "lint" };
-        assert!(matches!(rules.decide(&start("cargo", &[], None), &()), Decision::Deny(_)));
+        assert!(matches!(rules(None, &Held::default()).decide(&start("cargo", &[], None), &()), Decision::Deny(_)));
+    }
+
+    #[test]
+    fn secrets_stand_in_variables_that_their_places_allow() {
+        let placeholder = "__secret-token-0123456789abcdef0123456789abcdef__";
+        let held = |to: &[&str]| {
+            let to = to.iter().map(|to| (*to).to_owned()).collect();
+            let secret = Secret { name: "token".into(), from: "env:TOKEN".into(), to, audience: None, scope: None, token: None };
+            Held::placeholders(vec![SecretUse { secret, placeholder: placeholder.into(), read: false }])
+        };
+        let grant = grant(&["cargo", "./scripts/check.sh"]);
+        let plain = |program: &str| Start { env: Vec::new(), ..start(program, &[], None) };
+        let with = |program: &str| Start { env: vec![("TOKEN".into(), format!("x{placeholder}"))], ..plain(program) };
+        let decide = |to: &[&str], start: &Start| match rules(Some(&grant), &held(to)).decide(start, &()) {
+            Decision::Allow => String::new(),
+            Decision::Deny(denial) => denial.remedy.unwrap_or(denial.reason),
+            Decision::Observe(never) => match never {},
+        };
+        assert_eq!(decide(&["env"], &with("cargo")), "");
+        assert_eq!(decide(&["https://a.example/**", "env:cargo"], &with("cargo")), "");
+        assert_eq!(decide(&["env:scripts/check.sh"], &with("./scripts/check.sh")), "");
+        assert_eq!(
+            decide(&["https://a.example/**", "env:npm"], &with("cargo")),
+            "[secret.token]\nto = [\"https://a.example/**\", \"env:npm\", \"env:cargo\"]"
+        );
+        let argument = Start { arguments: vec![format!("--token={placeholder}")], ..plain("cargo") };
+        assert!(decide(&["env"], &argument).contains("the command line"));
+        let fed = Start { stdin: placeholder.into(), ..plain("cargo") };
+        assert!(decide(&["env"], &fed).contains("input"));
+        // the stage's own variables go to every program
+        let (held, env) = (held(&["env:npm"]), [("TOKEN".to_owned(), placeholder.to_owned())]);
+        let rules = Rules { grant: Some(&grant), stage: "lint", env: &env, held: &held };
+        assert!(matches!(rules.decide(&plain("cargo"), &()), Decision::Deny(_)));
     }
 
     #[test]

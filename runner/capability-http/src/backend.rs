@@ -5,27 +5,32 @@
 //! may close it at the very moment. Deliberately absent: any decision (`policy`), redirects (`host`: each is a new effect), proxies from the
 //! environment, decoding of `content-encoding`, cookies and caches: a guest sees what the server sent.
 
+mod ask;
 mod connect;
 mod tls;
 mod wire;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use capability::{Backend, Boundary, Class, Effect, Permitted, Setting};
+use capability::{Backend, Boundary, Class, Effect, Endpoints, Permitted, Setting};
 use http_body_util::BodyExt;
+use secret::{Held, mask};
 use tokio::task::{AbortHandle, JoinSet};
 
+pub use ask::Asker;
 pub use egress::{Resolver, SystemResolver};
 pub use tls::Trust;
 
-use crate::effect::{Aim, Answer, Failure, Head, Limits, Reply, Request, Resolve, Resolved, Seen, Timing};
+use crate::effect::{Aim, Answer, Failure, Head, Header, Limits, Reply, Request, Resolve, Resolved, Seen, Timing};
 use crate::exchange::{Exchange, Filler};
 use crate::policy::{Destination, HttpPolicy};
 use crate::room::Revival;
+use crate::secrets::{self, Filled};
 use crate::target::{Scheme, Target};
 use connect::{Place, Stream, connect, places};
 use wire::{Link, Sender};
@@ -146,9 +151,10 @@ impl HttpBackend {
         let filler = Filler::new(exchange.clone());
         let job = Job {
             destination: self.policy.destination(&effect, seen),
+            held: self.policy.held.clone(),
             resolve: seen.resolved.as_ref().map_or(0, |resolved| resolved.took),
             effect,
-            setting: self.setting.clone(),
+            setting: Some(self.setting.clone()),
             trust: self.trust.clone(),
             tasks: self.tasks.clone(),
             idle: self.idle.clone(),
@@ -238,7 +244,9 @@ struct Job {
     destination: Destination,
     /// Nanoseconds that the name took.
     resolve: u64,
-    setting: Arc<Setting>,
+    held: Arc<Held>,
+    /// None for requests of the runner's own, which no process of a stage answers.
+    setting: Option<Arc<Setting>>,
     trust: Arc<Trust>,
     tasks: Arc<Mutex<JoinSet<()>>>,
     idle: Arc<Mutex<HashMap<Key, Vec<Link>>>>,
@@ -246,10 +254,13 @@ struct Job {
 
 impl Job {
     async fn run(self, filler: Filler) {
-        let Aim::At(target) = self.effect.aim.clone() else {
-            return filler.fail(Failure::Invalid("the URL can't be used".to_owned()));
+        // from here on the request is what it is in truth; nothing of it is recorded
+        let target = secrets::target(&self.effect, &self.held).map_err(|denial| Failure::Invalid(denial.reason));
+        let sent = match target.and_then(|target| secrets::fill(&self.effect, target, &self.held)) {
+            Ok(filled) => filled,
+            Err(failure) => return filler.fail(failure),
         };
-        match self.head(&target).await {
+        match self.head(&sent).await {
             Err(failure) => filler.fail(failure),
             Ok((head, body, link, key)) => {
                 if !filler.head(head) {
@@ -261,12 +272,12 @@ impl Job {
         }
     }
 
-    async fn head(&self, target: &Target) -> Result<(Head, hyper::body::Incoming, Link, Key), Failure> {
-        let started = Instant::now();
+    async fn head(&self, sent: &Filled) -> Result<(Head, hyper::body::Incoming, Link, Key), Failure> {
+        let (started, target) = (Instant::now(), &sent.target);
         let repeatable = self.effect.class() != Class::Once;
         if repeatable && let Some((mut link, key)) = self.take(target) {
             let mut timing = Timing { resolve: self.resolve, ..Timing::default() };
-            match self.exchange(target, &mut link, started, &mut timing).await {
+            match self.exchange(sent, &mut link, started, &mut timing).await {
                 // the server closed the connection while it was idle: only a new one can tell whether anything is wrong
                 Err(Failure::Terminated(_)) => {}
                 other => return other.map(|(head, body)| (head, body, link, key)),
@@ -275,7 +286,7 @@ impl Job {
         let mut timing = Timing { resolve: self.resolve, ..Timing::default() };
         let (mut link, place) = self.open(target, &mut timing).await?;
         let key = Key { scheme: target.scheme, authority: target.authority(), place };
-        let (head, body) = self.exchange(target, &mut link, started, &mut timing).await?;
+        let (head, body) = self.exchange(sent, &mut link, started, &mut timing).await?;
         Ok((head, body, link, key))
     }
 
@@ -283,7 +294,9 @@ impl Job {
     async fn open(&self, target: &Target, timing: &mut Timing) -> Result<(Link, Place), Failure> {
         let limits = &self.effect.limits;
         let started = Instant::now();
-        let connecting = connect(&self.destination, &self.setting.endpoints);
+        let nobody = Endpoints::default();
+        let endpoints = self.setting.as_ref().map_or(&nobody, |setting| &setting.endpoints);
+        let connecting = connect(&self.destination, endpoints);
         let (tcp, place) = within(limits, Some(limits.connect), Failure::ConnectTimeout, connecting).await??;
         timing.connect = nanos(started);
         let mut certificate = None;
@@ -309,13 +322,14 @@ impl Job {
     /// Sends the request and waits for the head.
     async fn exchange(
         &self,
-        target: &Target,
+        sent: &Filled,
         link: &mut Link,
         started: Instant,
         timing: &mut Timing,
     ) -> Result<(Head, hyper::body::Incoming), Failure> {
         let limits = &self.effect.limits;
-        let request = wire::request(&self.effect, target, link.sender.is_http2())?;
+        let target = &sent.target;
+        let request = wire::request(&sent.request, target, link.sender.is_http2())?;
         let taken = request.body().taken.clone();
         let begun = Instant::now();
         let sending = within(limits, limits.head, Failure::HeadTimeout, link.sender.send(request));
@@ -326,17 +340,34 @@ impl Job {
         if parts.status == http::StatusCode::SWITCHING_PROTOCOLS {
             return Err(Failure::Protocol("the server switched to another protocol, which nobody asked for".to_owned()));
         }
-        let headers = wire::headers(&parts.headers);
+        let mut headers = wire::headers(&parts.headers);
+        if let Aim::Secret { .. } = self.effect.aim {
+            complete_location(&mut headers, target);
+        }
+        if sent.secret {
+            secrets::readable(&headers)?;
+        }
+        self.hide(&mut headers);
         if headers.iter().map(|h| h.name.len() + h.value.len()).sum::<usize>() > crate::effect::MAX_HEAD {
             return Err(Failure::HeadTooLarge);
         }
         Ok((Head { status: parts.status.as_u16(), headers, certificate: link.certificate.clone(), timing: *timing }, body))
     }
 
+    /// What a server repeats of a secret, the stage does not get to see.
+    fn hide(&self, headers: &mut [Header]) {
+        for header in headers {
+            if let Cow::Owned(masked) = self.held.mask().bytes(&header.value) {
+                header.value = masked.into();
+            }
+        }
+    }
+
     async fn body(&self, mut body: hyper::body::Incoming, filler: Filler) {
         let limits = &self.effect.limits;
         let mut left = limits.body;
         let mut trailers = Vec::new();
+        let (mask, mut masked) = (self.held.mask(), mask::Stream::default());
         // a length that is announced need not be waited for; the answer to HEAD announces one and has none
         if self.effect.method != "HEAD" && hyper::body::Body::size_hint(&body).lower() > limits.body {
             return filler.fail(Failure::BodyTooLarge(limits.body));
@@ -344,7 +375,13 @@ impl Job {
         loop {
             let frame = match within(limits, limits.pause, Failure::BodyTimeout, body.frame()).await {
                 Err(failure) => return filler.fail(failure),
-                Ok(None) => return filler.end(trailers),
+                Ok(None) => {
+                    let rest = masked.finish();
+                    return match within(limits, None, Failure::BodyTimeout, filler.piece(rest.into())).await {
+                        Ok(Ok(())) => filler.end(trailers),
+                        Ok(Err(failure)) | Err(failure) => filler.fail(failure),
+                    };
+                }
                 Ok(Some(Err(error))) => return filler.fail(wire::failure(&error)),
                 Ok(Some(Ok(frame))) => frame,
             };
@@ -355,6 +392,9 @@ impl Job {
                         bytes.truncate(left as usize);
                     }
                     left -= bytes.len() as u64;
+                    if let Cow::Owned(shown) = masked.push(mask, &bytes) {
+                        bytes = shown.into();
+                    }
                     match within(limits, None, Failure::BodyTimeout, filler.piece(bytes)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(failure)) | Err(failure) => return filler.fail(failure),
@@ -366,6 +406,7 @@ impl Job {
                 Err(frame) => {
                     if let Ok(map) = frame.into_trailers() {
                         trailers = wire::headers(&map);
+                        self.hide(&mut trailers);
                     }
                 }
             }
@@ -394,6 +435,15 @@ impl Job {
         let mut idle = lock(&self.idle);
         if idle.values().map(Vec::len).sum::<usize>() < MAX_IDLE {
             idle.entry(key).or_default().push(link);
+        }
+    }
+}
+
+/// A redirect from a URL that nobody else knows has to say the whole of where it leads.
+fn complete_location(headers: &mut [Header], target: &Target) {
+    for header in headers.iter_mut().filter(|header| header.name == "location") {
+        if let Ok(next) = target.join(&String::from_utf8_lossy(&header.value)) {
+            header.value = next.to_string().into();
         }
     }
 }

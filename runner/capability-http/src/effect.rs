@@ -39,20 +39,33 @@ pub struct Request {
 #[derive(Debug, Clone)]
 pub enum Aim {
     At(Target),
-    Nowhere { written: String, why: BadUrl },
+    /// The whole URL is a secret; only the placeholder is known here.
+    Secret {
+        name: String,
+        placeholder: String,
+    },
+    Nowhere {
+        written: String,
+        why: BadUrl,
+    },
 }
 
 impl Aim {
     pub fn parse(text: &str) -> Aim {
+        // by its form: what it stands for is not known where a record is replayed
+        if let Some(name) = secret::placeholder_name(text) {
+            return Aim::Secret { name: name.to_owned(), placeholder: text.to_owned() };
+        }
         match Target::parse(text) {
             Ok(target) => Aim::At(target),
             Err(why) => Aim::Nowhere { written: shorten(text), why },
         }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         match self {
             Aim::At(target) => target.to_string(),
+            Aim::Secret { placeholder, .. } => placeholder.clone(),
             Aim::Nowhere { written, .. } => written.clone(),
         }
     }
@@ -275,6 +288,7 @@ impl Effect for Request {
     fn subject(&self) -> Cow<'_, str> {
         let url = match &self.aim {
             Aim::At(target) => Target { query: None, ..target.clone() }.to_string(),
+            Aim::Secret { name, .. } => format!("${{secret.{name}}}"),
             Aim::Nowhere { written, .. } => written.split(['?', '#']).next().unwrap_or("").to_owned(),
         };
         format!("{} {url}", self.method).into()

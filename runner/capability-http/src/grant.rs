@@ -11,9 +11,14 @@ use capability::denial::toml_string;
 use egress::{Reach, reach};
 use pipeline::diagnostic::{Diagnostic, did_you_mean};
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
+use pipeline::learning::{Learning, Lesson, decode};
 use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
+use pipeline::plan::SecretUse;
+use pipeline::secret::Destination;
 
+use crate::learned;
 use crate::pattern::UrlPattern;
+use crate::secrets;
 use crate::target::Target;
 
 /// The methods that a rule without `methods` allows.
@@ -26,6 +31,38 @@ pub const REFUSED_METHODS: [&str; 2] = ["CONNECT", "TRACE"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpGrant {
     pub rules: Vec<Rule>,
+    /// For URLs that are secret.
+    pub hidden: Vec<SecretRule>,
+}
+
+/// Allows requests to the URL that a secret holds, within the secret's `to`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretRule {
+    /// The secret.
+    pub name: String,
+    pub to: Vec<UrlPattern>,
+    pub methods: Vec<String>,
+    pub private: bool,
+}
+
+/// As it stands in a pipeline file.
+impl fmt::Display for SecretRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{ url = \"${{secret.{}}}\", methods = ", self.name)?;
+        write_strings(f, &self.methods)?;
+        f.write_str(if self.private { ", private = true }" } else { " }" })
+    }
+}
+
+impl SecretRule {
+    fn authority(&self) -> Authority {
+        let to = self.to.iter().map(UrlPattern::to_string).collect::<Vec<_>>().join(", ");
+        let mut text = format!("{} ${{secret.{}}} (to {to})", self.methods.join(", "), self.name);
+        if self.private {
+            text.push_str(" (private addresses too)");
+        }
+        Authority { text, alarming: self.private }
+    }
 }
 
 /// Allows the requests that fit all its parts.
@@ -95,7 +132,7 @@ impl Grant for HttpGrant {
     }
 
     fn authority(&self) -> Vec<Authority> {
-        self.rules.iter().map(Rule::authority).collect()
+        self.rules.iter().map(Rule::authority).chain(self.hidden.iter().map(SecretRule::authority)).collect()
     }
 
     /// Rules that no request fits, and methods that no request of a rule had.
@@ -106,9 +143,14 @@ impl Grant for HttpGrant {
             url: String,
         }
         let mut methods: Vec<Vec<String>> = vec![Vec::new(); self.rules.len()];
+        let mut hidden = vec![false; self.hidden.len()];
         for used in used.filter(|used| used.effect == "http.request") {
             // what can't be read may have been anything
             let Ok(Request { method, url }) = serde_json::from_str(used.request) else { return Vec::new() };
+            if let Some(name) = secret::placeholder_name(&url) {
+                self.hidden.iter().zip(&mut hidden).filter(|(rule, _)| rule.name == name).for_each(|(_, used)| *used = true);
+                continue;
+            }
             let Ok(target) = Target::parse(&url) else { return Vec::new() };
             // where several fit, none of them is told to go
             for (rule, methods) in self.rules.iter().zip(&mut methods) {
@@ -117,7 +159,8 @@ impl Grant for HttpGrant {
                 }
             }
         }
-        let mut unused = Vec::new();
+        let mut unused: Vec<String> =
+            self.hidden.iter().zip(hidden).filter(|(_, used)| !used).map(|(rule, _)| format!("{rule}: no request")).collect();
         for (rule, used) in self.rules.iter().zip(methods) {
             if used.is_empty() {
                 unused.push(format!("{rule}: no request"));
@@ -138,6 +181,14 @@ impl Grant for HttpGrant {
 #[derive(Debug, Clone, Copy)]
 pub struct HttpSchema;
 
+impl HttpSchema {
+    /// The rules that stand in the file; none where they hold references.
+    fn rules(&self, granted: Option<&Node>, context: &GrantContext) -> Option<Vec<Rule>> {
+        let Some(granted) = granted else { return Some(Vec::new()) };
+        decode(self, granted, context)?.as_any().downcast_ref::<HttpGrant>().map(|grant| grant.rules.clone())
+    }
+}
+
 impl GrantSchema for HttpSchema {
     fn name(&self) -> &'static str {
         "http"
@@ -155,6 +206,18 @@ impl GrantSchema for HttpSchema {
         &["wasi:http/"]
     }
 
+    fn json_schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "array", "minItems": 1, "items": {
+            "type": "object", "required": ["url"], "additionalProperties": false,
+            "properties": {
+                "url": { "type": "string", "description": "`*` is one segment of the path, `**` any number of them." },
+                "methods": { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+                "query": { "type": "array", "items": { "type": "string" } },
+                "private": { "type": "boolean", "description": "It may lead to this machine or a private network." },
+            },
+        } })
+    }
+
     fn example(&self) -> &'static str {
         r#"http = [{ url = "https://api.example/v1/**", methods = ["GET"] }]"#
     }
@@ -163,17 +226,30 @@ impl GrantSchema for HttpSchema {
         &["url"]
     }
 
+    fn learning(&self, stage: &Learning<'_>) -> Result<Option<String>, String> {
+        let before = self.rules(stage.granted, stage.context).ok_or("its `http` grant holds references")?;
+        Ok(Some(learned::learning(&before, stage.hosts)))
+    }
+
+    fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
+        learned::learned(&self.rules(lesson.granted, lesson.context).unwrap_or_default(), lesson.used)
+    }
+
+    fn confirmable(&self, denied: &Used<'_>) -> Option<String> {
+        learned::confirmable(denied)
+    }
+
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>> {
         let what = format!("[stage.{}.grants] http", context.stage);
         let before = diagnostics.len();
-        let rules: Vec<Rule> = match &node.value {
+        let decoded: Vec<Decoded> = match &node.value {
             Value::Array(items) => items
                 .iter()
                 .enumerate()
-                .filter_map(|(i, item)| decode_rule(item, format!("rule {} of {what}", i + 1), diagnostics))
+                .filter_map(|(i, item)| decode_rule(item, format!("rule {} of {what}", i + 1), context, diagnostics))
                 .collect(),
             // one rule alone may stand without its array
-            Value::Table(_) => decode_rule(node, what, diagnostics).into_iter().collect(),
+            Value::Table(_) => decode_rule(node, what, context, diagnostics).into_iter().collect(),
             Value::String(url) => {
                 diagnostics.push(
                     wrong_type(&node.span, &what, "an array of rules", &node.value)
@@ -186,11 +262,36 @@ impl GrantSchema for HttpSchema {
                 Vec::new()
             }
         };
-        (diagnostics.len() == before).then(|| Arc::new(HttpGrant { rules }) as Arc<dyn Grant>)
+        for one in &context.secrets {
+            one.secret.to.iter().for_each(|to| check_place(node, one, to, diagnostics));
+        }
+        let mut grant = HttpGrant { rules: Vec::with_capacity(decoded.len()), hidden: Vec::new() };
+        for rule in decoded {
+            match rule {
+                Decoded::Rule(rule) => grant.rules.push(rule),
+                Decoded::Hidden(rule) => grant.hidden.push(rule),
+            }
+        }
+        (diagnostics.len() == before).then(|| Arc::new(grant) as Arc<dyn Grant>)
     }
 }
 
-fn decode_rule(node: &Node, what: String, diagnostics: &mut Vec<Diagnostic>) -> Option<Rule> {
+enum Decoded {
+    Rule(Rule),
+    Hidden(SecretRule),
+}
+
+/// `to` is the patterns' business as much as `url` is: what `pipeline` can't see is reported here.
+fn check_place(node: &Node, one: &SecretUse, to: &str, diagnostics: &mut Vec<Diagnostic>) {
+    if let Ok(Destination::Url(url)) = Destination::parse(to)
+        && let Err(error) = UrlPattern::parse(&url)
+    {
+        let message = format!("the secret `{}` can't be put to `{url}`: {}", one.secret.name, error.message);
+        diagnostics.push(Diagnostic::error("bad-secret", node.span.clone(), message).hint(error.hint));
+    }
+}
+
+fn decode_rule(node: &Node, what: String, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Decoded> {
     if let Value::String(url) = &node.value {
         diagnostics.push(wrong_type(&node.span, &what, "a table", &node.value).hint(format!("write `{{ url = {} }}`", toml_string(url))));
         return None;
@@ -200,7 +301,11 @@ fn decode_rule(node: &Node, what: String, diagnostics: &mut Vec<Diagnostic>) -> 
     let methods = reader.strings("methods");
     let private = reader.boolean("private").is_some_and(|flag| flag.value);
     let query = reader.strings("query");
-    let url = url.and_then(|url| decode_url(&url, reader.diagnostics));
+    let hidden = url.as_ref().and_then(|url| context.secrets.iter().find(|one| one.placeholder == url.value));
+    let url = match hidden {
+        Some(_) => None,
+        None => url.and_then(|url| decode_url(&url, context, reader.diagnostics)),
+    };
     let methods = match methods {
         None => Some(DEFAULT_METHODS.map(str::to_owned).to_vec()),
         Some(methods) => {
@@ -215,12 +320,34 @@ fn decode_rule(node: &Node, what: String, diagnostics: &mut Vec<Diagnostic>) -> 
             decode_methods(&methods, reader.diagnostics)
         }
     };
+    if let (Some(one), Some(query)) = (hidden, reader.take("query").filter(|_| query.is_some())) {
+        let message = format!("the query is a part of the secret `{}`", one.secret.name);
+        reader.diagnostics.push(Diagnostic::error("bad-query", query.span.clone(), message).hint("remove `query`"));
+    }
     let query = query.map(|names| decode_query(names, reader.diagnostics));
     reader.finish();
-    Some(Rule { url: url?, methods: methods?, private, query })
+    if let Some(one) = hidden {
+        let to: Vec<UrlPattern> = one.secret.to.iter().filter_map(|to| secrets::pattern(to)).collect();
+        if to.is_empty() {
+            let message = format!("the secret `{}` may go to no URL", one.secret.name);
+            let hint = format!("say where its URL may lead:\n\n[secret.{}]\nto = [\"https://hooks.example/services/**\"]", one.secret.name);
+            diagnostics.push(Diagnostic::error("bad-secret", node.span.clone(), message).hint(hint));
+            return None;
+        }
+        return Some(Decoded::Hidden(SecretRule { name: one.secret.name.clone(), to, methods: methods?, private }));
+    }
+    Some(Decoded::Rule(Rule { url: url?, methods: methods?, private, query }))
 }
 
-fn decode_url(url: &Spanned<String>, diagnostics: &mut Vec<Diagnostic>) -> Option<UrlPattern> {
+fn decode_url(url: &Spanned<String>, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<UrlPattern> {
+    if let Some(one) = context.secrets.iter().find(|one| url.value.contains(&one.placeholder)) {
+        let message = format!("a part of the URL is the secret `{}`", one.secret.name);
+        diagnostics.push(
+            Diagnostic::error("bad-url", url.span.clone(), message)
+                .hint("write `*` for that segment; the stage puts the secret there, and the secret's `to` allows it"),
+        );
+        return None;
+    }
     match UrlPattern::parse(&url.value) {
         Ok(pattern) => Some(pattern),
         Err(error) => {

@@ -21,6 +21,10 @@
 //! A URL in a rule always has a path: `/` is the root alone and `/**` is everything. Values from outside the file (git, outputs) arrive here
 //! already percent-encoded as one whole segment, so they can bring neither a `/` nor a wildcard.
 //!
+//! **Secrets.** A placeholder in a header, the path, the query, a JSON body or a form is replaced as the request leaves, if the secret's `to`
+//! allows the URL ([`secrets`]); `http = [{ url = "${secret.hook}", methods = ["POST"] }]` grants the URL that a secret holds, within its `to`. What comes
+//! back has its secrets hidden, byte for byte, before the stage and the record see it.
+//!
 //! Two interfaces, one policy: `runner:http/client`, which any language can speak, and `wasi:http`, which is always linked and answers
 //! `HTTP-request-denied` where nothing is granted. Request bodies are collected before they are sent; response bodies stream. Bodies are not
 //! decompressed, proxies of the environment are not used, and `.stage` names and `localhost` are never looked up.
@@ -30,10 +34,12 @@ pub mod effect;
 mod exchange;
 pub mod grant;
 mod host;
+mod learned;
 pub mod pattern;
 pub mod policy;
 mod redirect;
 mod room;
+mod secrets;
 pub mod target;
 #[cfg(test)]
 mod tests;
@@ -45,8 +51,8 @@ use capability::{Capability, Room, Setting, StageState};
 use pipeline::grant::{Grant, GrantSchema};
 use wasmtime::component::{HasSelf, Linker};
 
+pub use crate::backend::{Asker, Resolver, SystemResolver};
 use crate::backend::{HttpBackend, Trust};
-pub use crate::backend::{Resolver, SystemResolver};
 pub use crate::grant::{HttpGrant, HttpSchema};
 use crate::host::bindings;
 use crate::policy::HttpPolicy;
@@ -77,6 +83,13 @@ impl Http {
     /// If `extra_authorities` holds something that is no certificate.
     pub fn new(options: Options) -> Result<Http, String> {
         Ok(Http { resolver: options.resolver, trust: Arc::new(Trust::new(&options.extra_authorities)?) })
+    }
+}
+
+impl Http {
+    /// For the runner's own requests, with the same certificates and names.
+    pub fn asker(&self) -> Asker {
+        Asker { resolver: self.resolver.clone(), trust: self.trust.clone() }
     }
 }
 
@@ -116,7 +129,8 @@ impl Capability for Http {
                     .ok_or_else(|| EnterError("the grant of `http` is of another kind".to_owned()))?,
             ),
         };
-        let policy = Arc::new(HttpPolicy::new(&setting.name, grant));
+        let policy = HttpPolicy::new(&setting.name, grant, setting.secrets.clone()).with_services(&setting.services);
+        let policy = Arc::new(policy);
         let backend = HttpBackend::new(policy.clone(), setting.clone(), self.resolver.clone(), self.trust.clone());
         Ok(Box::new(HttpRoom::new(policy, Arc::new(backend))))
     }

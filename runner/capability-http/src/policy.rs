@@ -7,14 +7,17 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use capability::{Decision, Denial, Policy};
 use egress::{Reach, Scope, reach};
+use secret::Held;
 
 use crate::effect::{Aim, Request, Resolve, Seen};
-use crate::grant::{HttpGrant, REFUSED_METHODS, Rule};
+use crate::grant::{HttpGrant, REFUSED_METHODS, Rule, SecretRule};
 use crate::pattern::UrlPattern;
-use crate::target::Target;
+use crate::secrets;
+use crate::target::{Host, Target};
 
 /// More rules than this are not repeated in a remedy.
 const SHOWN_RULES: usize = 8;
@@ -29,10 +32,13 @@ pub fn is_host_header(name: &str) -> bool {
 }
 
 /// The rules of one stage.
-#[derive(Debug)]
 pub struct HttpPolicy {
     stage: String,
+    services: Vec<String>,
     rules: Vec<Rule>,
+    /// For URLs that are secret.
+    hidden: Vec<SecretRule>,
+    pub(crate) held: Arc<Held>,
     /// Each rule as it is written, for remedies.
     written: Vec<String>,
 }
@@ -50,18 +56,35 @@ pub enum Destination {
 
 impl HttpPolicy {
     /// Without a grant, nothing is allowed.
-    pub fn new(stage: &str, grant: Option<&HttpGrant>) -> HttpPolicy {
+    pub fn new(stage: &str, grant: Option<&HttpGrant>, held: Arc<Held>) -> HttpPolicy {
         let rules = grant.map(|grant| grant.rules.clone()).unwrap_or_default();
-        HttpPolicy { stage: stage.to_owned(), written: rules.iter().map(Rule::to_string).collect(), rules }
+        let hidden = grant.map(|grant| grant.hidden.clone()).unwrap_or_default();
+        let written = rules.iter().map(Rule::to_string).collect();
+        HttpPolicy { stage: stage.to_owned(), services: Vec::new(), written, rules, hidden, held }
+    }
+
+    /// With the stage's services, which are its own also by their bare names.
+    #[must_use]
+    pub fn with_services(self, services: &[String]) -> HttpPolicy {
+        HttpPolicy { services: services.to_vec(), ..self }
+    }
+
+    /// The name of what is the stage's own: `app` of `app.stage`, `db` of a service.
+    fn own<'a>(&self, target: &'a Target) -> Option<&'a str> {
+        let service = match &target.host {
+            Host::Name(name) if self.services.contains(name) => Some(name.as_str()),
+            _ => None,
+        };
+        target.host.process().or(service)
     }
 
     /// Where an allowed request connects: a part of what `decide` saw, never more.
     pub fn destination(&self, request: &Request, seen: &Seen) -> Destination {
-        let Aim::At(target) = &request.aim else { return Destination::Unknown("the URL can't be used".to_owned()) };
-        if let Some(name) = target.host.process() {
+        let Ok(target) = &secrets::target(request, &self.held) else { return Destination::Unknown("the URL can't be used".to_owned()) };
+        if let Some(name) = self.own(target) {
             return Destination::Process { name: name.to_owned(), port: target.port };
         }
-        let scope = self.scope(&request.method, target).unwrap_or_default();
+        let scope = self.scope(request, target).unwrap_or_default();
         match candidates(target, seen) {
             Candidates::Unasked => Destination::Unknown("the name has not been looked up".to_owned()),
             Candidates::Unknown(error) => Destination::Unknown(error.to_owned()),
@@ -77,9 +100,19 @@ impl HttpPolicy {
         }
     }
 
-    fn scope(&self, method: &str, target: &Target) -> Option<Scope> {
+    fn scope(&self, request: &Request, target: &Target) -> Option<Scope> {
+        if let Aim::Secret { name, .. } = &request.aim {
+            let rule = self.hidden.iter().find(|rule| rule.name == *name && rule.methods.contains(&request.method))?;
+            let allowed = rule.to.iter().filter(|to| to.matches(target));
+            let start = Scope { private: rule.private, ..Scope::default() };
+            return Some(allowed.fold(start, |scope, to| Scope {
+                named: scope.named || to.names_address(),
+                localhost: scope.localhost || to.names_localhost(),
+                ..scope
+            }));
+        }
         let mut scope = None;
-        for rule in self.rules.iter().filter(|rule| rule.allows(method, target)) {
+        for rule in self.rules.iter().filter(|rule| rule.allows(&request.method, target)) {
             let scope: &mut Scope = scope.get_or_insert_default();
             scope.private |= rule.private;
             scope.named |= rule.url.names_address();
@@ -88,9 +121,14 @@ impl HttpPolicy {
         scope
     }
 
-    fn not_granted(&self, method: &str, target: &Target) -> Denial {
+    fn not_granted(&self, request: &Request, target: &Target) -> Denial {
+        let method = &*request.method;
         if REFUSED_METHODS.contains(&method) {
             return Denial::new("not-granted", format!("{method} is never granted"));
+        }
+        if let Aim::Secret { name, .. } = &request.aim {
+            let denial = Denial::new("not-granted", format!("no http rule allows {method} to the URL that the secret `{name}` holds"));
+            return self.lines(denial, None, format!("{{ url = \"${{secret.{name}}}\", methods = [\"{method}\"] }}"));
         }
         // the rule that nearly fits says what is missing
         if let Some(rule) = self.rules.iter().find(|rule| rule.url.matches(target)) {
@@ -117,6 +155,12 @@ impl HttpPolicy {
     }
 
     fn private_address(&self, request: &Request, target: &Target, addresses: &[IpAddr]) -> Denial {
+        if let Aim::Secret { name, .. } = &request.aim {
+            let reason = format!(
+                "the URL that the secret `{name}` holds leads to an address that is not public; add `private = true` to its rule if that is meant"
+            );
+            return Denial::new("private-address", reason);
+        }
         let described: Vec<String> = addresses.iter().take(3).map(|a| format!("{a}, {}", reach(*a).describe())).collect();
         let reason = format!("{} leads to {}", target.host, described.join("; "));
         let denial = Denial::new("private-address", reason);
@@ -131,10 +175,16 @@ impl HttpPolicy {
 
     /// The grant as it would have to be: all its rules, so that the lines replace those in the file.
     fn remedy(&self, denial: Denial, replaced: Option<&Rule>, new: &Rule) -> Denial {
+        self.lines(denial, replaced, new.to_string())
+    }
+
+    fn lines(&self, denial: Denial, replaced: Option<&Rule>, new: String) -> Denial {
         if self.rules.len() > SHOWN_RULES {
             return denial.remedy(&self.stage, format!("# with the other rules\nhttp = [{new}]"));
         }
-        let kept = || self.rules.iter().zip(&self.written).filter(|(rule, _)| replaced != Some(*rule)).map(|(_, written)| written);
+        let hidden: Vec<String> = self.hidden.iter().map(SecretRule::to_string).collect();
+        let rules = self.rules.iter().zip(&self.written).filter(|(rule, _)| replaced != Some(*rule)).map(|(_, written)| written);
+        let kept = || rules.clone().chain(&hidden);
         if kept().next().is_none() {
             return denial.remedy(&self.stage, format!("http = [{new}]"));
         }
@@ -190,18 +240,21 @@ fn candidates<'a>(target: &Target, seen: &'a Seen) -> Candidates<'a> {
 
 impl Policy<Request> for HttpPolicy {
     fn decide(&self, request: &Request, seen: &Seen) -> Decision<Resolve> {
-        let target = match &request.aim {
-            Aim::At(target) => target,
-            Aim::Nowhere { why, .. } => return Decision::Deny(Denial::new("bad-url", why.to_string())),
+        let target = &match secrets::target(request, &self.held) {
+            Ok(target) => target,
+            Err(denial) => return Decision::Deny(denial),
         };
         if let Some(header) = request.headers.iter().chain(&request.trailers).find(|header| is_host_header(&header.name)) {
             let reason = format!("only the host sets the header `{}`; leave it out", header.name);
             return Decision::Deny(Denial::new("host-header", reason));
         }
-        let Some(scope) = self.scope(&request.method, target) else {
-            return Decision::Deny(self.not_granted(&request.method, target));
+        let Some(scope) = self.scope(request, target) else {
+            return Decision::Deny(self.not_granted(request, target));
         };
-        if target.host.process().is_some() {
+        if let Err(denial) = secrets::check(request, target, &self.held) {
+            return Decision::Deny(denial);
+        }
+        if self.own(target).is_some() {
             return Decision::Allow;
         }
         match candidates(target, seen) {

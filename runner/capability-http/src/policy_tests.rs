@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,10 +12,10 @@ use crate::grant::{HttpGrant, HttpSchema};
 
 fn policy(text: &str) -> HttpPolicy {
     if text.is_empty() {
-        return HttpPolicy::new("test", None);
+        return HttpPolicy::new("test", None, Arc::default());
     }
     let grant = capability::testing::grant(&HttpSchema, text).unwrap_or_else(|d| panic!("{text}: {d:?}"));
-    HttpPolicy::new("test", (*grant).as_any().downcast_ref::<HttpGrant>())
+    HttpPolicy::new("test", (*grant).as_any().downcast_ref::<HttpGrant>(), Arc::default())
 }
 
 fn request(method: &str, url: &str) -> Request {

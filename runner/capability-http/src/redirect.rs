@@ -5,6 +5,7 @@
 use bytes::Bytes;
 
 use crate::effect::{Aim, Head, Request};
+use crate::target::Target;
 
 /// Headers that say who asks: not for another origin.
 const CREDENTIALS: [&str; 2] = ["authorization", "cookie"];
@@ -18,21 +19,29 @@ pub fn location(head: &Head) -> Option<&Bytes> {
 }
 
 pub fn follow(mut request: Request, status: u16, location: &Bytes) -> Request {
-    let Aim::At(from) = &request.aim else { return request };
     let text = String::from_utf8_lossy(location);
-    let next = from.join(&text);
+    let next = match &request.aim {
+        Aim::At(from) => from.join(&text),
+        // the backend has made it a whole URL
+        Aim::Secret { .. } => Target::parse(&text),
+        Aim::Nowhere { .. } => return request,
+    };
     // 303 asks for another document; with 301 and 302, every client since the first has turned POST into GET
     let rewrite = match status {
         303 => request.method != "HEAD",
         301 | 302 => request.method == "POST",
         _ => false,
     };
-    let same_origin = next.as_ref().is_ok_and(|next| next.same_origin(from));
+    let same_origin = match (&request.aim, &next) {
+        (Aim::At(from), Ok(next)) => next.same_origin(from),
+        _ => false,
+    };
     request.aim = match next {
         Ok(target) => Aim::At(target),
         Err(why) => match Aim::parse(&text) {
             Aim::Nowhere { written, .. } => Aim::Nowhere { written, why },
-            Aim::At(target) => Aim::Nowhere { written: target.to_string(), why },
+            // a server has no say in where a secret is put
+            other => Aim::Nowhere { written: other.url(), why },
         },
     };
     if rewrite {
@@ -42,7 +51,7 @@ pub fn follow(mut request: Request, status: u16, location: &Bytes) -> Request {
         request.headers.retain(|header| !CONTENT.contains(&header.name.as_str()));
     }
     if !same_origin {
-        request.headers.retain(|header| !CREDENTIALS.contains(&header.name.as_str()));
+        request.headers.retain(|header| !CREDENTIALS.contains(&header.name.as_str()) && !secret::may_hold_placeholder(&header.value));
     }
     request
 }
@@ -58,7 +67,9 @@ mod tests {
         let request = Request {
             method: method.into(),
             aim: Aim::parse("https://api.example/a?b"),
-            headers: ["authorization", "cookie", "content-type", "x-kept"].map(|name| Header::new(name, "1")).to_vec(),
+            headers: [("authorization", "1"), ("cookie", "1"), ("content-type", "1"), ("x-kept", "1"), ("x-api", "a __secret-x-0__")]
+                .map(|(name, value)| Header::new(name, value))
+                .to_vec(),
             body: Bytes::from_static(b"body"),
             trailers: Vec::new(),
             limits: Limits { whole: None, deadline: None, connect: Duration::from_secs(1), head: None, pause: None, body: 1 },
@@ -103,6 +114,7 @@ mod tests {
             let next = redirected("GET", 302, location);
             assert_eq!(next.headers.iter().any(|h| h.name == "authorization"), kept, "{location}");
             assert_eq!(next.headers.iter().any(|h| h.name == "cookie"), kept, "{location}");
+            assert_eq!(next.headers.iter().any(|h| h.name == "x-api"), kept, "{location}");
             assert!(next.headers.iter().any(|h| h.name == "x-kept"));
         }
     }

@@ -17,6 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use event::{Event, EventSink, Kind, StageRef};
+use secret::Mask;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::clock::{Clock, wall_now};
 use crate::denial::Denial;
@@ -147,6 +150,7 @@ struct Shared {
     revivals: Mutex<Vec<Weak<dyn Revive>>>,
     told: Mutex<BTreeSet<(String, String)>>,
     log: Option<Arc<StageLog>>,
+    mask: Arc<Mask>,
 }
 
 /// What happens where the record ends.
@@ -175,6 +179,7 @@ impl Boundary {
             revivals: Mutex::default(),
             told: Mutex::default(),
             log: None,
+            mask: Arc::default(),
         };
         Boundary { shared: Arc::new(shared) }
     }
@@ -195,6 +200,15 @@ impl Boundary {
     pub fn in_order_with(mut self, log: Arc<StageLog>) -> Self {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
             shared.log = Some(log);
+        }
+        self
+    }
+
+    /// What comes in from the world has its secrets hidden before the stage and the record see it; of what the stage asks, the record.
+    #[must_use]
+    pub fn hiding(mut self, mask: Arc<Mask>) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.mask = mask;
         }
         self
     }
@@ -334,19 +348,32 @@ impl Boundary {
         };
         let class = effect.class();
         if !intended {
-            let (subject, seen) = (effect.subject(), json(&seen)?);
-            ledger.intent(&Intent { position, effect: E::NAME, class, subject: &subject, asked, request, seen: &seen })?;
+            let (subject, seen, mask) = (effect.subject(), json(&seen)?, &*self.shared.mask);
+            let (subject, request, seen) = (mask.text(&subject), mask.text(request), mask.text(&seen));
+            ledger.intent(&Intent { position, effect: E::NAME, class, subject: &subject, asked, request: &request, seen: &seen })?;
         }
         let reply = backend.act(Permitted { effect, seen }).await;
-        self.answer(position, class, &reply)?;
+        Ok(self.answer(position, class, reply)?)
+    }
+
+    /// Records the reply, at the moment at which the guest gets it, and as the guest gets it.
+    fn answer<R: Serialize + DeserializeOwned>(&self, position: u64, class: Class, reply: R) -> Result<R, LedgerError> {
+        let clock = self.shared.clock.catch_up();
+        let (reply, body) = self.hidden(reply)?;
+        self.shared.ledger.reply(&Reply { position, clock, body: &body, promptly: class == Class::Once })?;
         Ok(reply)
     }
 
-    /// Records the reply, at the moment at which the guest gets it.
-    fn answer<R: serde::Serialize>(&self, position: u64, class: Class, reply: &R) -> Result<(), LedgerError> {
-        let clock = self.shared.clock.catch_up();
-        let body = json(reply)?;
-        self.shared.ledger.reply(&Reply { position, clock, body: &body, promptly: class == Class::Once })
+    /// A value with its secrets hidden, and as JSON.
+    fn hidden<T: Serialize + DeserializeOwned>(&self, value: T) -> Result<(T, String), LedgerError> {
+        let body = json(&value)?;
+        if !self.shared.mask.hides(body.as_bytes()) {
+            return Ok((value, body));
+        }
+        let mut tree = recall::value("a reply", &body)?;
+        self.shared.mask.json(&mut tree);
+        let body = json(&tree)?;
+        Ok((recall::value("a reply", &body)?, body))
     }
 
     /// An effect that was recorded and never answered: finds out whether it happened, or does what the user chose.
@@ -376,8 +403,7 @@ impl Boundary {
                 },
             },
         };
-        self.answer(position, class, &reply)?;
-        Ok(reply)
+        Ok(self.answer(position, class, reply)?)
     }
 
     /// Carries out once more what the record answers and the world has lost with the last process: a background process, a request whose
@@ -419,6 +445,7 @@ impl Boundary {
     fn deny<E: Effect>(&self, mut denial: Denial, effect: &E, position: u64, asked: ledger::Asked) -> Result<Denial, LedgerError> {
         denial.effect = E::NAME.to_owned();
         denial.subject = effect.subject().into_owned();
+        let denial = self.hidden(denial)?.0;
         let (shared, record) = (&*self.shared, denial.record());
         shared.ledger.denied(&ledger::Denied { position, clock: shared.clock.now(), asked, denial: &record })?;
         self.tell(&denial);

@@ -31,10 +31,13 @@ pub enum LedgerError {
     Over,
     /// The bytes were more than the stage's `record` limit allowed to keep.
     #[error(
-        "`{what}` {subject}: its {length} bytes were more than `limits.record` lets be kept, so the stage can't be run again on its record; raise the limit, \
-         and run it anew with `runner resume --failed` or a new run"
+        "`{what}` {subject}: its {length} bytes were more than `limits.record` lets be kept, or hold a secret, so the stage can't be run again on its record; \
+         raise the limit, and run it anew with `runner resume --failed` or a new run"
     )]
     NotKept { what: String, subject: String, length: u64 },
+    /// An offline replay came to where the stage read a secret.
+    #[error("the stage read the secret `{0}`, whose bytes are in no record: it can be resumed, and not be replayed from here on")]
+    Secret(String),
 }
 
 impl From<JournalError> for LedgerError {

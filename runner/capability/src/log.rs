@@ -15,13 +15,14 @@ mod file;
 
 pub use file::{Recorded, index_path};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use event::{Event, EventSink, Kind, StageRef, Stream};
+use secret::{Mask, mask};
 use tokio::sync::Notify;
 
 use file::Target;
@@ -54,6 +55,9 @@ struct Inner {
     written: u64,
     /// Why nothing more is taken: the limit, or a disk that failed.
     closed: Option<Closed>,
+    mask: Arc<Mask>,
+    /// What of a stream may be the beginning of a secret.
+    masked: BTreeMap<u32, mask::Stream>,
     partial: BTreeMap<u32, Vec<u8>>,
     /// Finished lines of one stream that are not written yet.
     batch: Vec<u8>,
@@ -98,7 +102,17 @@ impl StageLog {
     }
 
     fn onto(path: &Path, target: Target, written: u64, stage: StageRef, limit: u64, sink: Arc<dyn EventSink>) -> Self {
-        let inner = Inner { target, ahead: None, written, closed: None, partial: BTreeMap::new(), batch: Vec::new(), batch_of: 0 };
+        let inner = Inner {
+            target,
+            ahead: None,
+            written,
+            closed: None,
+            mask: Arc::default(),
+            masked: BTreeMap::new(),
+            partial: BTreeMap::new(),
+            batch: Vec::new(),
+            batch_of: 0,
+        };
         StageLog { stage, path: path.to_owned(), limit, sink, inner: Mutex::new(inner), full: Notify::new() }
     }
 
@@ -106,6 +120,13 @@ impl StageLog {
     #[must_use]
     pub fn behind(self, ahead: impl Fn() -> io::Result<()> + Send + Sync + 'static) -> Self {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).ahead = Some(Box::new(ahead));
+        self
+    }
+
+    /// Nothing that is to be hidden is written or shown, whatever pieces it comes in.
+    #[must_use]
+    pub fn hiding(self, mask: Arc<Mask>) -> Self {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).mask = mask;
         self
     }
 
@@ -127,7 +148,7 @@ impl StageLog {
         let room = self.limit.saturating_sub(inner.written);
         let taken = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
         inner.written += taken.len() as u64;
-        let result = inner.take(key(stream), taken, |stream, chunk| self.show(stream, chunk));
+        let result = inner.hide_and_take(key(stream), taken, |stream, chunk| self.show(stream, chunk));
         let closed = match result {
             Err(error) => closed_by(&error),
             Ok(()) if taken.len() < bytes.len() => {
@@ -150,7 +171,7 @@ impl StageLog {
     /// A line of the runner's own, such as a denial. Never refused for the limit.
     pub fn note(&self, text: &str) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = format!("{}\n", text.trim_end());
+        let line = format!("{}\n", inner.mask.text(text.trim_end()));
         let mut show = |stream: Stream, chunk: &[u8]| self.show(stream, chunk);
         let _ = inner.write_batch(&mut show).and_then(|()| inner.target.put(RUNNER, line.as_bytes(), &mut show));
     }
@@ -196,6 +217,21 @@ impl StageLog {
 }
 
 impl Inner {
+    fn hide_and_take(&mut self, stream: u32, bytes: &[u8], show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
+        if self.mask.is_empty() {
+            return self.take(stream, bytes, show);
+        }
+        let mask = self.mask.clone();
+        let bytes = self.masked.entry(stream).or_default().push(&mask, bytes);
+        self.take(stream, &bytes, show)
+    }
+
+    /// The stream has ended: what may have been the beginning of a secret was not.
+    fn unmask(&mut self, stream: u32, show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
+        let held = self.masked.remove(&stream).map(|mut held| held.finish()).unwrap_or_default();
+        self.take(stream, &held, show)
+    }
+
     fn take(&mut self, stream: u32, bytes: &[u8], mut show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
         let whole = after_last_line(bytes);
         let (lines, rest) = bytes.split_at(whole);
@@ -239,6 +275,7 @@ impl Inner {
     }
 
     fn flush_one(&mut self, stream: u32, mut show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
+        self.unmask(stream, &mut show)?;
         if let Some(mut held) = self.partial.remove(&stream).filter(|held| !held.is_empty()) {
             held.push(b'\n');
             self.add(stream, &held, &mut show)?;
@@ -247,7 +284,7 @@ impl Inner {
     }
 
     fn flush_all(&mut self, mut show: impl FnMut(Stream, &[u8])) -> io::Result<()> {
-        for stream in self.partial.keys().copied().collect::<Vec<_>>() {
+        for stream in self.partial.keys().chain(self.masked.keys()).copied().collect::<BTreeSet<_>>() {
             self.flush_one(stream, &mut show)?;
         }
         self.write_batch(show)
@@ -356,6 +393,35 @@ mod tests {
         third.write(Stream::Stage, b"before\nhalf a line\nnew\nlast").unwrap();
         third.flush(None);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{before}new\nanother\nlast\n"));
+    }
+
+    #[test]
+    fn secrets_are_hidden_in_pieces_and_a_log_with_them_can_be_taken_up() {
+        let mask = Arc::new(Mask::default());
+        mask.learn(&secret::Value::new(b"s3cr3t-value".to_vec()).unwrap());
+        let (folder, kept, first) = log(1 << 20);
+        let first = first.hiding(mask.clone());
+        first.write(Stream::Stage, b"a s3cr3t-").unwrap();
+        first.write(Stream::Command(1), b"s3cr3t-").unwrap();
+        first.write(Stream::Stage, b"value\nnot s3cr3t-\n").unwrap();
+        first.write(Stream::Command(1), b"value of a command").unwrap();
+        first.note("the runner knows s3cr3t-value");
+        first.flush(None);
+        let expected = "a ************\nnot s3cr3t-\n************ of a command\nthe runner knows ************\n";
+        let mut lines: Vec<String> = std::fs::read_to_string(first.path()).unwrap().lines().map(str::to_owned).collect();
+        let mut wanted: Vec<&str> = expected.lines().collect();
+        lines.sort();
+        wanted.sort_unstable();
+        assert_eq!(lines, wanted);
+        assert!(kept.0.lock().unwrap().iter().all(|(_, text)| !text.contains("s3cr3t-value")));
+        // with the secret known and without
+        for mask in [mask, Arc::default()] {
+            let path = folder.path().join("log");
+            let again = StageLog::replayed(&path, None, StageRef::new("lint"), 1 << 20, kept.clone()).unwrap().hiding(mask);
+            again.write(Stream::Stage, b"a s3cr3t-value\nnot s3cr3t-\n").unwrap();
+            again.flush(None);
+            assert_eq!((again.missing(), again.closed()), (0, None));
+        }
     }
 
     #[test]

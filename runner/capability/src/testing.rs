@@ -53,9 +53,13 @@ pub fn setting(folder: &std::path::Path, grant: Option<&dyn Grant>) -> Arc<Setti
         hidden: vec![".runner".into()],
         protected: vec![".git".into(), "pipeline.toml".into()],
         env: Vec::new(),
+        secrets: Arc::default(),
         so_far: None,
         limits: pipeline::plan::Limits::default(),
         endpoints: crate::endpoint::Endpoints::default(),
+        services: Vec::new(),
+        caches: Vec::new(),
+        prepared: crate::state::Prepared::default(),
         log: Arc::new(log),
     })
 }

@@ -134,9 +134,14 @@ impl Context {
             hidden: self.hidden,
             protected: self.protected,
             env: self.env,
+            // a replay has placeholders and needs nothing behind them
+            secrets: Arc::default(),
             so_far: self.so_far,
             limits: Limits { memory, log: log_limit, handles, hostcall, outputs, disk, ..Limits::default() },
             endpoints: capability::Endpoints::default(),
+            services: Vec::new(),
+            caches: Vec::new(),
+            prepared: capability::Prepared::default(),
             log,
         };
         (setting, Given { settings: self.settings, granted: self.granted, grants: Vec::new() })

@@ -5,7 +5,9 @@
 
 mod approvals;
 mod args;
+mod around;
 mod attempt;
+mod caches;
 mod commands;
 mod context;
 mod drive;
@@ -15,14 +17,18 @@ mod fault;
 mod git;
 mod groups;
 mod history;
+mod init;
+mod learn;
 mod load;
 mod past;
 mod results;
 mod revision;
 mod running;
 mod runs;
+mod services;
 mod so_far;
 mod style;
+mod usage;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -87,6 +93,7 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
             drop(out);
             commands::exec::run(args, &cli.global)
         }
+        Command::Init(args) => commands::init::run(args, &cli.global, &mut out),
         Command::Resume(args) => {
             drop(out);
             commands::resume::run(args, &cli.global)
@@ -110,6 +117,7 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
         Command::Inspect(args) => commands::inspect::run(args, &cli.global, &mut out),
         Command::Doctor => commands::doctor::run(&cli.global, &mut out),
         Command::Completions { shell } => printed(commands::completions::completions(*shell, &mut out)),
+        Command::Schema => commands::schema::run(&mut out),
         Command::Man => printed(commands::completions::man(&mut out)),
     }
 }

@@ -12,17 +12,20 @@ use journal::{Header, Journal};
 use report::Sources;
 use report::detect::{self, Server};
 use schedule::{Graph, Options, Signal, UnknownStages};
+use secret::{Machine, MaskedSink, Secrets};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use workspace::{Run, State};
 
 use crate::args::{Format, Global, Reports};
 use crate::attempt::{Attempts, protected};
+use crate::caches::Caches;
 use crate::commands::doctor;
 use crate::drive::{Drive, Ended};
 use crate::error::{CliError, Ending};
 use crate::git;
 use crate::groups::{self, Groups};
+use crate::learn::Watch;
 use crate::load::{self, Loaded};
 use crate::past::{Past, Recorded};
 use crate::so_far::Origin;
@@ -37,6 +40,8 @@ pub struct Running {
     /// What earlier sessions left; none for a new run.
     pub past: Option<Recorded>,
     pub in_doubt: Option<InDoubt>,
+    /// Of a run that finds out which grants its stages need.
+    pub watch: Option<Arc<Watch>>,
     /// What the user should know before it begins.
     pub notices: Vec<String>,
 }
@@ -55,14 +60,17 @@ pub fn run(running: Running, reports: &Reports, global: &Global) -> Result<Endin
 }
 
 async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<Ending, CliError> {
-    let Running { loaded, state, folder, journal, options, mut past, in_doubt, notices } = running;
+    let Running { loaded, state, folder, journal, options, mut past, in_doubt, notices, watch } = running;
     let Loaded { plan, registry, plugins, facts, .. } = loaded;
     let plan = Arc::new(plan);
-    let reports: Arc<dyn EventSink> = Arc::new(sinks(reports, &plan.root, global));
+    let secrets = Secrets::new(machine(&plan.root));
+    let mask = secrets.mask();
+    let reports: Arc<dyn EventSink> = Arc::new(MaskedSink::new(mask.clone(), sinks(reports, &plan.root, global)));
     let tally = Arc::new(past.as_mut().map(|recorded| std::mem::take(&mut recorded.tally)).unwrap_or_default());
     let ended = past.as_ref().and_then(|recorded| recorded.ended);
-    // first what must not be lost, then what is shown
-    let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![Box::new(journal.clone()), Box::new(tally.clone()), Box::new(reports.clone())]));
+    // the one door for events: what is secret does not pass it. First what must not be lost, then what is shown
+    let recorded = Fanout(vec![Box::new(journal.clone()), Box::new(tally.clone())]);
+    let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![Box::new(MaskedSink::new(mask.clone(), recorded)), Box::new(reports.clone())]));
     let header = journal.header().clone();
     let (seed, run) = (header.seed, header.run.clone());
     let at_once = options.jobs.get();
@@ -92,11 +100,14 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         sink: sink.clone(),
         run: folder,
         blobs: state.blobs(),
-        origin: Arc::new(Origin::new(state, header, facts, ended)),
+        caches: Caches::new(state.caches(), &facts, sink.clone()),
+        origin: Arc::new(Origin::new(state, header, facts.clone(), ended)),
         protected,
         journal: journal.clone(),
         begun,
+        secrets,
         in_doubt,
+        watch,
     });
     let journal_of_run = journal.clone();
     let drive = Drive {
@@ -127,6 +138,11 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         Some(error) => Err(CliError::Environment(error.into())),
         None => Ok(Ending::from(verdict)),
     }
+}
+
+/// Where secrets come from.
+fn machine(root: &Path) -> Machine {
+    Machine { env: |name| std::env::var_os(name), root: root.to_owned(), client: Arc::new(capability_http::Http::default().asker()) }
 }
 
 /// The reports that the command line asks for.

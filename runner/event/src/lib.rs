@@ -4,10 +4,12 @@
 //! reports for other systems (`report`) and the journal are readers of the same stream. The crate is pure: no clock, no file, no printing.
 //! A field is added freely; a field that changes its meaning raises [`SCHEMA`].
 
+mod around;
 mod finding;
 mod origin;
 mod stage;
 
+pub use around::{CacheResult, ServiceState};
 pub use finding::{Finding, Location, Severity, TestCase, TestStatus};
 pub use origin::{FileLine, GitFacts, Place, Trigger};
 pub use stage::{Artifact, Blocked, DenialRecord, FailureKind, Outcome, StageRef, Verdict};
@@ -156,6 +158,30 @@ pub enum Kind {
     Denied {
         stage: StageRef,
         denial: DenialRecord,
+    },
+    /// A cache was looked up before an attempt, or saved after it.
+    Cache {
+        stage: StageRef,
+        attempt: u32,
+        name: String,
+        result: CacheResult,
+        /// The first part of the key that no entry has; none after a hit.
+        part: Option<String>,
+        /// Of what was found or saved.
+        bytes: u64,
+        /// What it took.
+        nanos: u64,
+    },
+    /// How one of the stage's services stands.
+    Service {
+        stage: StageRef,
+        attempt: u32,
+        service: String,
+        state: ServiceState,
+        /// What was started; what says that it is ready; why it is not. May have several lines.
+        message: String,
+        /// Since it was started.
+        nanos: u64,
     },
     /// A resumed run does the stage again, as if it had never started; its attempts are numbered on from there.
     StageReset {

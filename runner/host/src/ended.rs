@@ -102,7 +102,7 @@ impl Finished {
                 let suspended = Suspended { effect: effect.clone(), subject: subject.clone(), message };
                 Finished { suspended: Some(suspended), ..Finished::stopped() }
             }
-            LedgerError::Unrecorded(_) | LedgerError::GivenUp { .. } | LedgerError::NotKept { .. } => {
+            LedgerError::Unrecorded(_) | LedgerError::GivenUp { .. } | LedgerError::NotKept { .. } | LedgerError::Secret(_) => {
                 Finished::failed(FailureKind::Host, message)
             }
         }

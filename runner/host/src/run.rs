@@ -217,7 +217,8 @@ impl Host {
         let Track { ledger, clock, mode, .. } = &attempt.track;
         let boundary = Boundary::new(setting.stage.clone(), setting.attempt, ledger.clone(), options.sink.clone(), clock.clone())
             .in_mode(*mode)
-            .in_order_with(setting.log.clone());
+            .in_order_with(setting.log.clone())
+            .hiding(setting.secrets.mask().clone());
         let mut state = StageState::new(setting.clone(), boundary);
         state.enter(Box::new(ResultsRoom::default()));
         state.enter(Box::new(StdioRoom(setting.log.clone())));

@@ -63,8 +63,16 @@ fn main() -> Outcome {
                 bytes[..4].copy_from_slice(&u32::to_le_bytes(number));
             }
             let bytes = Bytes::from(bytes);
-            let delivery =
-                Delivery { position, clock: 1, what: "files.read", subject: "src/main.rs", asked: [7; 32], body: "{}", bytes: &bytes };
+            let delivery = Delivery {
+                position,
+                clock: 1,
+                what: "files.read",
+                subject: "src/main.rs",
+                asked: [7; 32],
+                body: "{}",
+                bytes: &bytes,
+                secret: false,
+            };
             record.delivered(&delivery, false)?;
             position += 1;
         }

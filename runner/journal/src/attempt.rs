@@ -141,7 +141,7 @@ impl AttemptRecord {
         let journal = self.journal()?;
         let length = delivery.bytes.len() as u64;
         let total = self.delivered.fetch_add(length, Ordering::Relaxed) + length;
-        let kept = journal.broken(body::keep_bytes(journal.folder(), delivery.bytes, total <= self.record_limit))?;
+        let kept = journal.broken(body::keep_bytes(journal.folder(), delivery.bytes, total <= self.record_limit && !delivery.secret))?;
         let (bytes, table) = kept;
         let row = RecordRow {
             clock: Some(delivery.clock),

@@ -135,6 +135,8 @@ pub struct Delivery<'a> {
     pub body: &'a str,
     /// Raw bytes that belong to it: what was read, what arrived.
     pub bytes: &'a Bytes,
+    /// A secret is in the bytes: of them only the digest is kept.
+    pub secret: bool,
 }
 
 /// One recorded position of an attempt.

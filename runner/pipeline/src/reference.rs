@@ -17,7 +17,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("bad-plugin", "a plugin that was found and can't be used"),
     ("bad-reference", "`${…}` that names nothing; `$${` is the text `${`"),
     ("bad-schema", "a plugin's manifest whose settings have no usable JSON Schema"),
-    ("bad-secret", "a secret that does not come from env:, file: or cmd:"),
+    ("bad-secret", "a secret that can't come from there, or can't be put there"),
     ("bad-setting", "a value in `with` that breaks the plugin's schema"),
     ("bad-size", "not a size such as \"256MiB\""),
     ("bad-value", "a value that is empty, not finite, or has characters that it can't have"),

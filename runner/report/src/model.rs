@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use event::{
-    Artifact, DenialRecord, Event, FailureKind, Finding, GitFacts, Kind, Outcome, PlannedStage, StageRef, TestCase, TestStatus, Verdict,
+    Artifact, CacheResult, DenialRecord, Event, FailureKind, Finding, GitFacts, Kind, Outcome, PlannedStage, StageRef, TestCase,
+    TestStatus, Verdict,
 };
 
 use crate::tail::Tail;
@@ -31,10 +32,20 @@ pub struct Run {
     /// Plugins that are being compiled: name, digest, since.
     pub compiling: Vec<(String, String, u64)>,
     pub counts: Counts,
+    pub caches: CacheCounts,
     pub stopping: Option<String>,
     pub finished: Option<(Verdict, u64)>,
     /// Columns of the longest stage id.
     pub longest_id: usize,
+}
+
+/// Caches of all attempts, by what they had.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct CacheCounts {
+    pub hit: usize,
+    pub restored: usize,
+    pub missed: usize,
+    pub saved: usize,
 }
 
 /// Stages by how they ended.
@@ -364,6 +375,16 @@ impl Run {
                     }
                 }
             }
+            Kind::Cache { result, .. } => {
+                let caches = &mut self.caches;
+                *match result {
+                    CacheResult::Hit => &mut caches.hit,
+                    CacheResult::Restored => &mut caches.restored,
+                    CacheResult::Missed => &mut caches.missed,
+                    CacheResult::Saved => &mut caches.saved,
+                } += 1;
+            }
+            Kind::Service { .. } => {}
             // those that were refused are told as denials
             Kind::Connection { .. } => {}
             Kind::Stopping { reason } => self.stopping = Some(reason.clone()),

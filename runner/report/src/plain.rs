@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use event::{Event, EventSink, Kind, Outcome, StageRef};
 
+use crate::around::{self, Weight};
 use crate::model::{Run, State as StageState};
 use crate::out::Out;
 use crate::style::{ASCII, Line, Role, Symbols, UNICODE};
@@ -161,6 +162,12 @@ impl Text {
                     stage,
                     Line::of(Role::Warn, "denied: ").and(Role::Text, &format!("{} {}: {}", denial.effect, denial.subject, denial.reason)),
                 )]
+            }
+            Kind::Cache { stage, .. } | Kind::Service { stage, .. } => {
+                // what is said of a cache stands in the stage's log too
+                let cache = matches!(event.kind, Kind::Cache { .. });
+                let told = around::line(&event.kind).filter(|(_, weight)| if verbose { !cache } else { cache || *weight > Weight::Detail });
+                told.into_iter().map(|(line, _)| about(stage, line)).collect()
             }
             Kind::StageRetrying { stage, attempt, outcome, delay } => {
                 let mut lines = self.rest(stage);

@@ -150,6 +150,15 @@ pub fn totals(run: &Run, symbols: &Symbols) -> Vec<Line> {
     parts.push((held, "held by a baseline or ignored", Role::Faint));
     lines.extend(row("findings", &parts));
 
+    let caches = run.caches;
+    let parts = [
+        (caches.hit, "hit", Role::Good),
+        (caches.restored, "restored from older content", Role::Text),
+        (caches.missed, "missed", Role::Warn),
+        (caches.saved, "saved", Role::Faint),
+    ];
+    lines.extend(row("caches", &parts));
+
     for stage in &run.stages {
         let Some(results) = &stage.results else { continue };
         // a zero tells nothing here, and tests and findings are counted above; the JSON report has them all

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use event::{Event, EventSink, Kind, Outcome, StageRef};
 
+use crate::around::{self, Weight};
 use crate::frame::{Size, frame};
 use crate::model::{Run, State as StageState};
 use crate::style::{ASCII, Line, Role, Symbols, UNICODE, width};
@@ -233,6 +234,18 @@ impl Shared {
                     line.push(Role::Faint, &format!(" {} {part}", self.symbols.dot));
                 }
                 line.wrap(columns, 2)
+            }
+            Kind::Cache { stage, .. } | Kind::Service { stage, .. } => {
+                let Some((line, weight)) = around::line(&event.kind) else { return };
+                // what is said of a cache stands in the stage's log too
+                let cache = matches!(event.kind, Kind::Cache { .. });
+                let verbose = verbosity == Verbosity::Verbose;
+                if verbose && cache || !verbose && weight == Weight::Detail {
+                    return;
+                }
+                let mut lead = Line::of(Role::Faint, stage.as_str()).and(Role::Text, "  ");
+                lead.append(line);
+                lead.wrap(columns, 4)
             }
             Kind::StageRetrying { stage, attempt, outcome, delay } => {
                 let mut lines = self.rest(state, stage);

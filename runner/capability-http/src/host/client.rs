@@ -63,10 +63,7 @@ impl client::Host for StageState {
             if crossing.is_full() {
                 return Ok(Err(client::Error::Connect(format!("{MAX_OPEN} responses are open at once; drop those that are done"))));
             }
-            let url = match &request.aim {
-                Aim::At(target) => target.to_string(),
-                Aim::Nowhere { .. } => String::new(),
-            };
+            let url = request.aim.url();
             let (reply, held) = match crossing.cross(request.clone()).await {
                 Ok(crossed) => crossed,
                 Err(refusal) => return Ok(Err(client::Error::Denied(lower_denial(refusal.denial()?)))),

@@ -106,8 +106,7 @@ impl Boundary {
             }
             Turn::Live(position) => {
                 let (value, bytes) = look();
-                self.keep(ask, position, &value, &bytes)?;
-                Ok((value, bytes))
+                self.keep(ask, position, value, bytes)
             }
         }
     }
@@ -132,8 +131,7 @@ impl Boundary {
                     self.shared.ledger.waiting(&Waiting { position, what: ask.what, asked, until })?;
                 }
                 let (value, bytes) = look.await?;
-                self.keep(ask, position, &value, &bytes)?;
-                Ok((value, bytes))
+                self.keep(ask, position, value, bytes)
             }
         }
     }
@@ -179,13 +177,24 @@ impl Boundary {
         Ok((value(ask.what, &answer.body)?, bytes))
     }
 
-    fn keep<T: Serialize>(&self, ask: &Ask<'_>, position: u64, value: &T, bytes: &Bytes) -> Result<(), LedgerError> {
+    /// Records an answer, and gives it as the guest is to have it. Bytes that can be read again are the stage's own files: they stay as they
+    /// are, and with a secret in them they are not kept.
+    fn keep<T>(&self, ask: &Ask<'_>, position: u64, value: T, mut bytes: Bytes) -> Result<(T, Bytes), LedgerError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
         let shared = &*self.shared;
         let clock = shared.clock.catch_up();
-        let body = json(value)?;
-        let asked = asked(ask.what, &ask.about);
-        let delivery = Delivery { position, clock, what: ask.what, subject: &ask.subject, asked, body: &body, bytes };
-        shared.ledger.delivered(&delivery, ask.promptly)
+        let (value, body) = self.hidden(value)?;
+        let secret = shared.mask.hides(&bytes);
+        if secret && !ask.again {
+            bytes = shared.mask.bytes(&bytes).into_owned().into();
+        }
+        let (asked, subject) = (asked(ask.what, &ask.about), shared.mask.text(&ask.subject));
+        let delivery =
+            Delivery { position, clock, what: ask.what, subject: &subject, asked, body: &body, bytes: &bytes, secret: secret && ask.again };
+        shared.ledger.delivered(&delivery, ask.promptly)?;
+        Ok((value, bytes))
     }
 
     /// The next position, and what is recorded there.

@@ -115,6 +115,8 @@ impl Scene {
             file: "pipeline.toml".into(),
             root: "/srv/shop".into(),
             text: String::new(),
+            included: Vec::new(),
+            facts: String::new(),
             inputs: Vec::new(),
             git_branch: None,
             git_sha: None,
@@ -235,6 +237,38 @@ fn what_was_recorded_is_answered_without_the_world() {
     assert!(!second.boundary.replays());
     second.ends();
     assert_eq!(scene.world.acts.load(Ordering::SeqCst), acts + 1);
+}
+
+#[test]
+fn secrets_are_hidden_from_the_stage_and_the_record_alike() {
+    const SECRET: &str = "s3cr3t-value";
+    let (scene, mask) = (Scene::new(), Arc::new(Mask::default()));
+    mask.learn(&secret::Value::new(SECRET.as_bytes().to_vec()).unwrap());
+    let first = scene.process(Mode::Live(None));
+    let boundary = first.boundary.hiding(mask.clone());
+    // what arrives is hidden; what can be read again is the stage's own, and not kept
+    let told = |boundary: &Boundary| {
+        let ask = Ask::new("test.tell", &1).unwrap().of(SECRET);
+        boundary.deliver_now(&ask, || (format!("in {SECRET}"), Bytes::from(format!("of {SECRET}")))).unwrap()
+    };
+    let hidden = ("in ************".to_owned(), Bytes::from("of ************"));
+    assert_eq!(told(&boundary), hidden);
+    assert_eq!(read_now(&boundary, b"my s3cr3t-value").unwrap(), "my s3cr3t-value");
+    assert_eq!(read_now(&boundary, b"nothing").unwrap(), "nothing");
+    drop(boundary);
+    first.journal.close().unwrap();
+    for file in std::fs::read_dir(scene.folder.path()).unwrap().flatten().filter(|entry| entry.file_type().unwrap().is_file()) {
+        assert!(!mask.hides(&std::fs::read(file.path()).unwrap()), "{:?}", file.path());
+    }
+    // without the world, and without the secret
+    let second = scene.offline();
+    assert_eq!(told(&second), hidden);
+    assert!(matches!(read_now(&second, b"my s3cr3t-value"), Err(LedgerError::NotKept { .. })));
+    // with the world, the same bytes must be there
+    let third = scene.process(Mode::Live(None)).boundary.hiding(mask);
+    assert_eq!(told(&third), hidden);
+    assert_eq!(read_now(&third, b"my s3cr3t-value").unwrap(), "my s3cr3t-value");
+    assert_eq!(read_now(&third, b"nothing").unwrap(), "nothing");
 }
 
 #[test]

@@ -109,7 +109,16 @@ pub fn reply(position: u64, body: &str, promptly: bool) -> Reply<'_> {
 
 pub fn delivery(position: u64, bytes: &Bytes) -> Delivery<'_> {
     let what = "files.read";
-    Delivery { position, clock: position * 10, what, subject: "src/main.rs", asked: [position as u8; 32], body: r#"{"n":1}"#, bytes }
+    Delivery {
+        position,
+        clock: position * 10,
+        what,
+        subject: "src/main.rs",
+        asked: [position as u8; 32],
+        body: r#"{"n":1}"#,
+        bytes,
+        secret: false,
+    }
 }
 
 /// Records one of everything.

@@ -12,6 +12,7 @@ mod exhaust;
 mod files;
 mod network;
 mod result;
+mod secrets;
 
 use std::time::Duration;
 
@@ -47,6 +48,11 @@ enum Try {
         method: Option<String>,
         #[serde(default)]
         headers: Vec<(String, String)>,
+        /// A name and a password.
+        #[serde(default)]
+        basic: Option<(String, String)>,
+        #[serde(default)]
+        body: String,
         #[serde(default)]
         redirects: u32,
         /// Ends the stage with the failure.
@@ -78,6 +84,16 @@ enum Try {
         dir: Option<String>,
         #[serde(default)]
         needed: bool,
+    },
+    /// The bytes of a secret.
+    Read {
+        secret: String,
+    },
+    Placeholder {
+        secret: String,
+    },
+    MemoryTo {
+        path: String,
     },
     Exhaust(exhaust::What),
     Output {
@@ -141,8 +157,9 @@ impl Try {
             Try::Files(attempt) => attempt.run(),
             Try::StdRead { path } => std::fs::read(path).into(),
             Try::Need { path } => Ok::<_, ()>(sdk_files::read(path)?).into(),
-            Try::Http { url, method, headers, redirects, needed } => {
-                let answer = network::http(url, method, headers, redirects);
+            Try::Http { url, method, mut headers, basic, body, redirects, needed } => {
+                headers.extend(basic.map(|(name, password)| ("authorization".to_owned(), network::basic(&name, &password))));
+                let answer = network::http(url, method, headers, body, redirects);
                 if needed { Ok::<_, ()>(answer?).into() } else { answer.into() }
             }
             Try::WasiHttp { scheme, authority, path } => network::wasi_http(&scheme, &authority, &path),
@@ -163,6 +180,9 @@ impl Try {
                     Err(error) => Attempted::Error(error.to_string()),
                 }
             }
+            Try::Read { secret } => secrets::read(&secret),
+            Try::Placeholder { secret } => secrets::placeholder(&secret),
+            Try::MemoryTo { path } => secrets::memory_to(&path),
             Try::Exhaust(what) => what.run(),
             Try::Output { name, value } => match outputs::set(&name, &value) {
                 Ok(()) => Attempted::Ok(String::new()),

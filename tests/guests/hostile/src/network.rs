@@ -9,13 +9,36 @@ use crate::bindings::wasi::sockets::ip_name_lookup::resolve_addresses;
 use crate::result::{Attempted, refused};
 
 /// The status and the body.
-pub fn http(url: String, method: Option<String>, headers: Vec<(String, String)>, redirects: u32) -> Result<String, http::Error> {
+pub fn http(
+    url: String,
+    method: Option<String>,
+    headers: Vec<(String, String)>,
+    body: String,
+    redirects: u32,
+) -> Result<String, http::Error> {
     let mut request = http::Request::new(method.unwrap_or_else(|| "GET".to_owned()), url).redirects(redirects);
     for (name, value) in headers {
         request = request.header(name, value.into_bytes());
     }
+    if !body.is_empty() {
+        request = request.body(body.into_bytes());
+    }
     let response = request.send()?;
     Ok(format!("{} {}", response.status(), response.text()?))
+}
+
+/// `Basic` credentials (RFC 7617).
+pub fn basic(name: &str, password: &str) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut header = "Basic ".to_owned();
+    for three in format!("{name}:{password}").as_bytes().chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
+        for at in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * at) & 63) as usize];
+            header.push(if at <= three.len() { char::from(letter) } else { '=' });
+        }
+    }
+    header
 }
 
 pub fn wasi_http(scheme: &str, authority: &str, path: &str) -> Attempted {

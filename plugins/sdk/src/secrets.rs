@@ -1,0 +1,58 @@
+//! Secrets of the pipeline, by name.
+//!
+//! A stage seldom needs this: `${secret.<name>}` in its settings or `env` is a placeholder, a text that it puts into a header, a URL, a JSON body or a
+//! program's variable as if it were the secret. The host puts the bytes there as the request leaves.
+//!
+//! ```no_run
+//! # use runner_sdk::{Failure, http, secrets};
+//! # fn main() -> Result<(), Failure> {
+//! let token = secrets::placeholder("registry")?; // secrets = { use = ["registry"] }
+//! http::get("https://ghcr.io/v2/").header("authorization", format!("Bearer {token}")).send()?;
+//! # Ok(()) }
+//! ```
+
+use std::fmt;
+
+use crate::bindings::runner::secrets::secrets as wit;
+use crate::{Denial, Failure};
+
+/// Why a secret was not given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// No `secrets` grant of the stage names it.
+    Denied(Denial),
+}
+
+/// The text that stands for a secret. Needs `secrets = { use = [..] }`.
+pub fn placeholder(name: &str) -> Result<String, Error> {
+    crate::inside("secrets");
+    wit::placeholder(name).map_err(lift)
+}
+
+/// The bytes themselves. Needs `secrets = { read = [..] }`, which `plan` shows in red: prefer [`placeholder`].
+pub fn read(name: &str) -> Result<Vec<u8>, Error> {
+    crate::inside("secrets");
+    wit::read(name).map_err(lift)
+}
+
+fn lift(error: wit::Error) -> Error {
+    match error {
+        wit::Error::Denied(denial) => Error::Denied(denial.into()),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Error::Denied(denial) = self;
+        denial.fmt(f)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let Error::Denied(denial) = error;
+        Failure::Denied(denial)
+    }
+}

@@ -3,6 +3,7 @@
 mod cases {
     mod approvals;
     mod boundary;
+    mod caches;
     mod code_store;
     mod command_line;
     mod confinement;
@@ -10,6 +11,7 @@ mod cases {
     mod determinism;
     mod egress;
     mod escapes;
+    mod events;
     mod grants;
     mod history;
     mod killed;
@@ -21,6 +23,7 @@ mod cases {
     mod replay;
     mod reports;
     mod resume;
+    mod services;
 }
 
 /// The runner under test.

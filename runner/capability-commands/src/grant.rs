@@ -54,6 +54,24 @@ impl GrantSchema for Schema {
         &["runner:commands/"]
     }
 
+    fn json_schema(&self) -> serde_json::Value {
+        let strings = || serde_json::json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 });
+        let toolchain = || serde_json::json!({ "enum": toolchain::NAMES });
+        serde_json::json!({
+            "type": "object", "required": ["in", "programs"], "additionalProperties": false,
+            "properties": {
+                "in": { "enum": ["process", "host"] },
+                "programs": strings(),
+                "toolchain": { "oneOf": [toolchain(), { "type": "array", "items": toolchain(), "minItems": 1 }] },
+                "repeatable": { "type": "boolean" },
+                "network": { "type": "array", "items": { "oneOf": [{ "type": "string" }, {
+                    "type": "object", "required": ["host"], "additionalProperties": false,
+                    "properties": { "host": { "type": "string" }, "private": { "type": "boolean" } },
+                }] } },
+            },
+        })
+    }
+
     fn example(&self) -> &'static str {
         "commands = { in = \"process\", toolchain = \"system\", programs = [\"sh\"] }"
     }

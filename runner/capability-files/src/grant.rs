@@ -76,6 +76,13 @@ impl GrantSchema for FilesSchema {
         &["wasi:filesystem/"]
     }
 
+    fn json_schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "array", "minItems": 1, "items": {
+            "type": "object", "required": ["path"], "additionalProperties": false,
+            "properties": { "path": { "type": "string" }, "access": { "enum": ["read", "write"] } },
+        } })
+    }
+
     fn example(&self) -> &'static str {
         r#"files = [{ path = ".", access = "read" }]"#
     }

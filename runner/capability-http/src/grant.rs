@@ -155,6 +155,18 @@ impl GrantSchema for HttpSchema {
         &["wasi:http/"]
     }
 
+    fn json_schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "array", "minItems": 1, "items": {
+            "type": "object", "required": ["url"], "additionalProperties": false,
+            "properties": {
+                "url": { "type": "string", "description": "`*` is one segment of the path, `**` any number of them." },
+                "methods": { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+                "query": { "type": "array", "items": { "type": "string" } },
+                "private": { "type": "boolean", "description": "It may lead to this machine or a private network." },
+            },
+        } })
+    }
+
     fn example(&self) -> &'static str {
         r#"http = [{ url = "https://api.example/v1/**", methods = ["GET"] }]"#
     }

@@ -116,7 +116,7 @@ impl Capability for Http {
                     .ok_or_else(|| EnterError("the grant of `http` is of another kind".to_owned()))?,
             ),
         };
-        let policy = Arc::new(HttpPolicy::new(&setting.name, grant));
+        let policy = Arc::new(HttpPolicy::new(&setting.name, grant).with_services(&setting.services));
         let backend = HttpBackend::new(policy.clone(), setting.clone(), self.resolver.clone(), self.trust.clone());
         Ok(Box::new(HttpRoom::new(policy, Arc::new(backend))))
     }

@@ -14,7 +14,7 @@ use egress::{Reach, Scope, reach};
 use crate::effect::{Aim, Request, Resolve, Seen};
 use crate::grant::{HttpGrant, REFUSED_METHODS, Rule};
 use crate::pattern::UrlPattern;
-use crate::target::Target;
+use crate::target::{Host, Target};
 
 /// More rules than this are not repeated in a remedy.
 const SHOWN_RULES: usize = 8;
@@ -32,6 +32,7 @@ pub fn is_host_header(name: &str) -> bool {
 #[derive(Debug)]
 pub struct HttpPolicy {
     stage: String,
+    services: Vec<String>,
     rules: Vec<Rule>,
     /// Each rule as it is written, for remedies.
     written: Vec<String>,
@@ -52,13 +53,28 @@ impl HttpPolicy {
     /// Without a grant, nothing is allowed.
     pub fn new(stage: &str, grant: Option<&HttpGrant>) -> HttpPolicy {
         let rules = grant.map(|grant| grant.rules.clone()).unwrap_or_default();
-        HttpPolicy { stage: stage.to_owned(), written: rules.iter().map(Rule::to_string).collect(), rules }
+        HttpPolicy { stage: stage.to_owned(), services: Vec::new(), written: rules.iter().map(Rule::to_string).collect(), rules }
+    }
+
+    /// With the stage's services, which are its own also by their bare names.
+    #[must_use]
+    pub fn with_services(self, services: &[String]) -> HttpPolicy {
+        HttpPolicy { services: services.to_vec(), ..self }
+    }
+
+    /// The name of what is the stage's own: `app` of `app.stage`, `db` of a service.
+    fn own<'a>(&self, target: &'a Target) -> Option<&'a str> {
+        let service = match &target.host {
+            Host::Name(name) if self.services.contains(name) => Some(name.as_str()),
+            _ => None,
+        };
+        target.host.process().or(service)
     }
 
     /// Where an allowed request connects: a part of what `decide` saw, never more.
     pub fn destination(&self, request: &Request, seen: &Seen) -> Destination {
         let Aim::At(target) = &request.aim else { return Destination::Unknown("the URL can't be used".to_owned()) };
-        if let Some(name) = target.host.process() {
+        if let Some(name) = self.own(target) {
             return Destination::Process { name: name.to_owned(), port: target.port };
         }
         let scope = self.scope(&request.method, target).unwrap_or_default();
@@ -201,7 +217,7 @@ impl Policy<Request> for HttpPolicy {
         let Some(scope) = self.scope(&request.method, target) else {
             return Decision::Deny(self.not_granted(&request.method, target));
         };
-        if target.host.process().is_some() {
+        if self.own(target).is_some() {
             return Decision::Allow;
         }
         match candidates(target, seen) {

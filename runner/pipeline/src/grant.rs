@@ -29,6 +29,9 @@ pub trait GrantSchema: Send + Sync {
     /// TOML for a hint: the smallest grant of this kind, as it would stand in the file.
     fn example(&self) -> &'static str;
 
+    /// JSON Schema of the grant, for editors. What it refuses, `decode` refuses too.
+    fn json_schema(&self) -> serde_json::Value;
+
     /// Keys whose strings are paths or URLs. Only there may a value from outside (git, a string input, an output) stand, and only as one
     /// whole segment between `/`, percent-encoded; anywhere else `pipeline` refuses it before `decode` is called.
     fn path_keys(&self) -> &'static [&'static str] {

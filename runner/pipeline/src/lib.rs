@@ -9,6 +9,7 @@ pub mod bind;
 pub mod build;
 pub mod compose;
 pub mod diagnostic;
+pub mod editor;
 mod expand;
 mod expanded;
 pub mod facts;

@@ -5,16 +5,18 @@
 //!   consumes. A stage's writes are gone with its copy, so that no stage changes what another runs.
 //! - [`BlobStore`] keeps artifacts by content: [`BlobStore::collect`] takes files out of a stage's folder, [`BlobStore::restore`] puts
 //!   them into another's. What is read is verified.
+//! - [`CacheStore`] keeps folders that a later attempt may have again, by a key.
 //!
 //! Stages are not trusted: by the time the runner looks at a folder that a stage wrote to, it may be full of symbolic links. Everything
 //! here opens paths from a directory descriptor, beneath it and through no link.
 //!
 //! All functions block; none prints. Deliberately absent: who sees which part of the folder (`capability-files`, `capability-commands`),
-//! when stages run (`schedule`; `workspace = "shared"` runs alone), caches.
+//! when stages run (`schedule`; `workspace = "shared"` runs alone).
 
 mod artifact;
 mod beneath;
 mod blob;
+mod cache;
 mod copy;
 mod error;
 mod garbage;
@@ -28,6 +30,10 @@ mod tracked;
 
 pub use artifact::{ArtifactLimits, Collect, Entry, MANIFEST_FORMAT, Manifest};
 pub use blob::{BlobStore, Digest};
+pub use cache::{
+    CACHE_LIMIT, CacheEntry, CacheFound, CacheKey, CacheListed, CacheRemoved, CacheSaved, CacheStore, Content as CacheContent, KeySource,
+    Scopes,
+};
 pub use copy::Copied;
 pub use error::WorkspaceError;
 pub use garbage::Removed;

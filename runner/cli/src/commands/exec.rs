@@ -1,13 +1,15 @@
 //! `exec`: runs a pipeline.
 
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use journal::{Header, Journal};
 use pipeline::diagnostic::render;
 use schedule::Graph;
+use serde_json::json;
 
-use crate::args::{Exec, Global};
+use crate::args::{Exec, Format, Global};
 use crate::error::{CliError, Ending};
 use crate::load::{self, Loaded};
 use crate::now;
@@ -19,6 +21,9 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(|e| anyhow::anyhow!("no random seed: {e}"))?;
     let loaded = load::load(&args.source, global, &run, seed, true)?;
     let plan = &loaded.plan;
+    if let Some(subject) = &plan.nothing_to_do {
+        return nothing_to_do(subject, global);
+    }
     let header = Header {
         run: run.clone(),
         pipeline: plan.name.clone(),
@@ -52,8 +57,25 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     // what runs that nobody took up again left behind; what can't be removed is no reason not to run
     let _ = state.sweep();
     let journal = Journal::create(folder.path(), &header).map_err(anyhow::Error::from)?;
-    let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None };
+    let notices = load::notices(&loaded);
+    let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None, notices };
     running::run(running, &args.reports, global)
+}
+
+/// `[on]` does not name the event: no run is made.
+fn nothing_to_do(subject: &str, global: &Global) -> Result<Ending, CliError> {
+    let mut out = std::io::stdout().lock();
+    let said = match global.format {
+        Format::Json => writeln!(
+            out,
+            "{}\n{}",
+            json!({ "event": "schema", "schema": event::SCHEMA }),
+            json!({ "at": now(), "event": "nothing-to-do", "subject": subject })
+        ),
+        _ => writeln!(out, "nothing to do: {subject}"),
+    };
+    said.map_err(anyhow::Error::from)?;
+    Ok(Ending::Ok)
 }
 
 /// One stage per processor; two at least, because most stages wait for programs.

@@ -16,4 +16,5 @@ pub mod plan;
 pub mod replay;
 pub mod resume;
 pub mod runs;
+pub mod schema;
 pub mod show;

@@ -14,7 +14,9 @@ mod cases {
     mod events;
     mod grants;
     mod history;
+    mod init;
     mod killed;
+    mod learn;
     mod limits;
     mod notify;
     mod outcomes;

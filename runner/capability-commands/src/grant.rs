@@ -7,9 +7,11 @@ use capability::denial::toml_string;
 use egress::{AllowList, Entry};
 use pipeline::diagnostic::Diagnostic;
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
+use pipeline::learning::{Learning, Lesson};
 use pipeline::node::{Node, Spanned, TableReader, Value};
 
 use crate::jail::toolchain::{self, Toolchain};
+use crate::learned;
 use crate::network;
 
 /// Where programs run.
@@ -74,6 +76,18 @@ impl GrantSchema for Schema {
 
     fn example(&self) -> &'static str {
         "commands = { in = \"process\", toolchain = \"system\", programs = [\"sh\"] }"
+    }
+
+    fn learning(&self, stage: &Learning<'_>) -> Result<Option<String>, String> {
+        learned::learning(stage).map(Some)
+    }
+
+    fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
+        learned::learned(lesson)
+    }
+
+    fn confirmable(&self, denied: &Used<'_>) -> Option<String> {
+        learned::confirmable(denied)
     }
 
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>> {

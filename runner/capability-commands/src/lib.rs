@@ -22,6 +22,7 @@ mod backend;
 mod grant;
 mod host;
 mod launcher;
+mod learned;
 mod lost;
 mod name;
 mod network;
@@ -44,6 +45,8 @@ pub use launcher::{JailLauncher, ServiceRoom};
 use lost::Revival;
 pub use policy::command_line;
 pub use stage_jail::StageJail;
+
+pub use learned::provided;
 
 /// The representation of `runner:commands/commands.process`: the program's number.
 pub struct Handle(u32);

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use pipeline::diagnostic::Diagnostic;
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, MountRule, Used};
+use pipeline::learning::{Learning, Lesson};
 use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
 
+use crate::learned;
 use crate::path::{Outside, ROOT, lexical, within_any_case};
 use crate::used;
 
@@ -85,6 +87,14 @@ impl GrantSchema for FilesSchema {
 
     fn example(&self) -> &'static str {
         r#"files = [{ path = ".", access = "read" }]"#
+    }
+
+    fn learning(&self, _: &Learning<'_>) -> Result<Option<String>, String> {
+        Ok(Some(learned::WIDE.to_owned()))
+    }
+
+    fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
+        learned::learned(lesson)
     }
 
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>> {

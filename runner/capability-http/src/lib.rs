@@ -34,6 +34,7 @@ pub mod effect;
 mod exchange;
 pub mod grant;
 mod host;
+mod learned;
 pub mod pattern;
 pub mod policy;
 mod redirect;

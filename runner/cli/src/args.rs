@@ -59,6 +59,8 @@ pub enum Format {
 pub enum Command {
     /// Run a pipeline
     Exec(Exec),
+    /// Write a commented pipeline for this repository
+    Init(Init),
     /// Go on with a run that was cut off, interrupted, or waits for a person
     Resume(Resume),
     /// Run a stage of a finished run again on what is recorded of it: offline, with nothing around it
@@ -168,6 +170,38 @@ pub struct Exec {
     /// Don't wait for approvals: end with exit code 8 when nothing else is left to do
     #[arg(long)]
     pub no_wait: bool,
+    #[command(flatten)]
+    pub learning: Learning,
+}
+
+/// A run that finds out which grants its stages need.
+#[derive(Debug, Args)]
+pub struct Learning {
+    /// For this run, permit what stages ask for inside a private copy of the workspace, and show the smallest grants that let it pass
+    #[arg(long)]
+    pub learn: bool,
+    /// Permit requests to this host while learning
+    #[arg(long, value_name = "HOST[:PORT]", requires = "learn")]
+    pub learn_host: Vec<String>,
+    /// Write what was learned into this file
+    #[arg(long, value_name = "FILE", requires = "learn")]
+    pub learn_out: Option<PathBuf>,
+    /// Write what was learned into the pipeline file; its comments stay
+    #[arg(long, requires = "learn")]
+    pub learn_write: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder of the repository
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Write over a pipeline file that is there
+    #[arg(long, conflicts_with = "stdout")]
+    pub force: bool,
+    /// Print the pipeline instead of writing it
+    #[arg(long)]
+    pub stdout: bool,
 }
 
 #[derive(Debug, Args)]

@@ -13,10 +13,11 @@ use pipeline::grant::MountRule;
 use pipeline::plan::{ArtifactRule, Bound, Plan, RunOn, Stage, StageIndex, WorkspaceMode};
 use secret::{Mask, Secrets};
 use tokio::sync::watch;
-use workspace::{ArtifactLimits, AttemptFolders, BlobStore, Collect, Consumed, Mode, Request, Run, StageWorkspace, WorkspaceError};
+use workspace::{ArtifactLimits, AttemptFolders, BlobStore, Collect, Consumed, Marked, Mode, Request, Run, StageWorkspace, WorkspaceError};
 
 use crate::caches::{Caches, Site};
 use crate::context::{Context, ContextError};
+use crate::learn::Watch;
 use crate::now;
 use crate::services::Beside;
 use crate::so_far::Origin;
@@ -39,6 +40,8 @@ pub struct Attempts {
     pub secrets: Secrets,
     /// What the user said of effects in doubt.
     pub in_doubt: Option<InDoubt>,
+    /// Of a learning run: where is told what happened to private copies.
+    pub watch: Option<Arc<Watch>>,
     /// For stages that ask about the run.
     pub origin: Arc<Origin>,
 }
@@ -140,6 +143,11 @@ impl Attempts {
             Ok(caches) => caches,
             Err(message) => return host_failure(message),
         };
+        // what is there before the stage begins is nothing that it did
+        let marked = match self.mark(workspace.as_ref()).await {
+            Ok(marked) => marked,
+            Err(error) => return host_failure(format!("the workspace: {error}")),
+        };
         let so_far = match self.so_far(begun, ends).await {
             Ok(so_far) => so_far,
             Err(error) => return host_failure(error.to_string()),
@@ -185,6 +193,12 @@ impl Attempts {
         if finished.suspended.is_some() {
             // it goes on from here, in this very folder, when somebody has chosen
             return (finished, Vec::new());
+        }
+        if let (Some(watch), Some(marked)) = (&self.watch, marked) {
+            match blocking(move || marked.touched()).await {
+                Ok(touched) => watch.add(&stage.name, touched),
+                Err(error) => log.note(&format!("what happened to the stage's files can't be learned: {error}")),
+            }
         }
         let artifacts = self.artifacts(stage, workspace.as_ref(), &mut finished, log).await;
         let beside = !stage.caches.is_empty() || !stage.services.is_empty();
@@ -284,6 +298,7 @@ impl Attempts {
         let mode = match stage.workspace {
             WorkspaceMode::None => return Ok(None),
             WorkspaceMode::ReadOnly => Mode::ReadOnly,
+            WorkspaceMode::Private if self.watch.is_some() => Mode::Learning,
             WorkspaceMode::Private => Mode::Private,
             WorkspaceMode::Shared => Mode::Shared,
         };
@@ -295,7 +310,7 @@ impl Attempts {
         blocking(move || {
             let consumed: Vec<Consumed<'_>> = consumed.iter().map(|(name, artifact)| Consumed { name, digest: &artifact.digest }).collect();
             if again {
-                let private = mode == Mode::Private || (mode == Mode::ReadOnly && !consumed.is_empty());
+                let private = matches!(mode, Mode::Private | Mode::Learning) || (mode == Mode::ReadOnly && !consumed.is_empty());
                 return workspace::taken_up(&checkout, &folder, private).map(Some);
             }
             // of an attempt that was cut off before anything of it was recorded
@@ -304,6 +319,17 @@ impl Attempts {
             workspace::prepare(&request).map(Some)
         })
         .await
+    }
+
+    /// Marks a private copy, in a learning run.
+    async fn mark(&self, workspace: Option<&StageWorkspace>) -> Result<Option<Marked>, WorkspaceError> {
+        match workspace.filter(|workspace| workspace.copied.is_some() && self.watch.is_some()) {
+            Some(workspace) => {
+                let folder = workspace.folder.clone();
+                blocking(move || Marked::new(&folder)).await.map(Some)
+            }
+            None => Ok(None),
+        }
     }
 
     /// Takes an artifact out of what the stage left.

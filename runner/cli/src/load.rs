@@ -20,6 +20,11 @@ use crate::error::CliError;
 use crate::revision::Revision;
 use crate::{facts, git};
 
+/// The plugins that exist, bundled and by path below the folder of the pipeline file.
+pub fn plugins(root: &Path) -> PluginFiles {
+    PluginFiles::new(bundled::PLUGINS.iter().copied(), root)
+}
+
 /// A plan and what it was made with.
 pub struct Loaded {
     pub plan: Plan,
@@ -45,9 +50,30 @@ pub fn registry(unconfined: bool) -> Registry {
         .with(capability_secrets::Secrets)
 }
 
+/// A pipeline file that was read and is not yet planned.
+pub struct Opened<'a> {
+    pub file: &'a Path,
+    pub root: &'a Path,
+    pub text: &'a str,
+    pub files: &'a dyn Files,
+    pub facts: &'a Facts,
+}
+
 /// Reads and plans a pipeline. `running`: it is about to run, so that inputs without a value are mistakes and `git` is asked what changed.
 /// `seed`: of the placeholders that stand for secrets.
 pub fn load(source: &Source, global: &Global, run: &str, seed: [u8; 32], running: bool) -> Result<Loaded, CliError> {
+    load_as(source, global, run, seed, running, &|_| Ok(None))
+}
+
+/// Like [`load`], with another text than the file holds where `instead` gives one.
+pub fn load_as(
+    source: &Source,
+    global: &Global,
+    run: &str,
+    seed: [u8; 32],
+    running: bool,
+    instead: &dyn Fn(&Opened<'_>) -> Result<Option<String>, CliError>,
+) -> Result<Loaded, CliError> {
     let named = source.occasion.pipeline_from.as_deref();
     let file = pipeline_file(&source.file, named.is_some())?;
     let root = match file.parent() {
@@ -70,7 +96,9 @@ pub fn load(source: &Source, global: &Global, run: &str, seed: [u8; 32], running
     let facts = Facts { run: run.to_owned(), placeholder_seed: seed, ..facts::find(&source.occasion, &root, from, running)? };
     let repository = Repository { folder: root.clone(), top: git::top(&root).unwrap_or_else(|| root.clone()) };
     let files: &dyn Files = revision.as_ref().map_or(&repository, |revision| revision);
-    let text = Text { file: &file, root: &root, text: &text, files, inputs: &source.inputs, complete: running };
+    let other = instead(&Opened { file: &file, root: &root, text: &text, files, facts: &facts })?;
+    let text = other.as_deref().unwrap_or(&text);
+    let text = Text { file: &file, root: &root, text, files, inputs: &source.inputs, complete: running };
     plan(&text, facts, source.unconfined, global)
 }
 
@@ -132,7 +160,7 @@ struct Text<'a> {
 
 fn plan(text: &Text<'_>, facts: Facts, unconfined: bool, global: &Global) -> Result<Loaded, CliError> {
     let registry = registry(unconfined);
-    let plugins = PluginFiles::new(bundled::PLUGINS.iter().copied(), text.root);
+    let plugins = plugins(text.root);
     let plugins = Arc::new(match &facts.pipeline_from {
         None => plugins,
         Some(revision) => {
@@ -204,7 +232,7 @@ fn nearest_pipeline(path: &Path) -> Option<PathBuf> {
     from.ancestors().map(|folder| folder.join("pipeline.toml")).find(|file| file.is_file())
 }
 
-fn invalid(mistakes: &[Diagnostic], sources: &Sources, global: &Global) -> CliError {
+pub fn invalid(mistakes: &[Diagnostic], sources: &Sources, global: &Global) -> CliError {
     CliError::Invalid { rendered: render(mistakes, sources, color(global, &std::io::stderr())) }
 }
 

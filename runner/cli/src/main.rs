@@ -17,6 +17,8 @@ mod fault;
 mod git;
 mod groups;
 mod history;
+mod init;
+mod learn;
 mod load;
 mod past;
 mod results;
@@ -26,6 +28,7 @@ mod runs;
 mod services;
 mod so_far;
 mod style;
+mod usage;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -90,6 +93,7 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
             drop(out);
             commands::exec::run(args, &cli.global)
         }
+        Command::Init(args) => commands::init::run(args, &cli.global, &mut out),
         Command::Resume(args) => {
             drop(out);
             commands::resume::run(args, &cli.global)

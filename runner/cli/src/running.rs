@@ -25,6 +25,7 @@ use crate::drive::{Drive, Ended};
 use crate::error::{CliError, Ending};
 use crate::git;
 use crate::groups::{self, Groups};
+use crate::learn::Watch;
 use crate::load::{self, Loaded};
 use crate::past::{Past, Recorded};
 use crate::so_far::Origin;
@@ -39,6 +40,8 @@ pub struct Running {
     /// What earlier sessions left; none for a new run.
     pub past: Option<Recorded>,
     pub in_doubt: Option<InDoubt>,
+    /// Of a run that finds out which grants its stages need.
+    pub watch: Option<Arc<Watch>>,
     /// What the user should know before it begins.
     pub notices: Vec<String>,
 }
@@ -57,7 +60,7 @@ pub fn run(running: Running, reports: &Reports, global: &Global) -> Result<Endin
 }
 
 async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<Ending, CliError> {
-    let Running { loaded, state, folder, journal, options, mut past, in_doubt, notices } = running;
+    let Running { loaded, state, folder, journal, options, mut past, in_doubt, notices, watch } = running;
     let Loaded { plan, registry, plugins, facts, .. } = loaded;
     let plan = Arc::new(plan);
     let secrets = Secrets::new(machine(&plan.root));
@@ -104,6 +107,7 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         begun,
         secrets,
         in_doubt,
+        watch,
     });
     let journal_of_run = journal.clone();
     let drive = Drive {

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
+use crate::learning::{Learning, Lesson};
 use crate::node::Node;
 use crate::plan::SecretUse;
 
@@ -40,6 +41,28 @@ pub trait GrantSchema: Send + Sync {
 
     /// Decodes a grant after interpolation. Pushes every mistake; `None` if the grant can't be used at all.
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>>;
+
+    /// The grant for a learning run, as TOML that could stand behind the key: wide enough to see what the stage wants, and no wider than
+    /// what somebody confirmed. None: it stays as it stands in the file.
+    ///
+    /// # Errors
+    /// Why nothing can be learned of this stage.
+    fn learning(&self, stage: &Learning<'_>) -> Result<Option<String>, String> {
+        let _ = stage;
+        Ok(None)
+    }
+
+    /// The smallest grant that allows what a learning run saw, as TOML that could stand behind the key; none where nothing of it was used.
+    fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
+        let _ = lesson;
+        None
+    }
+
+    /// The host that somebody could confirm so that this effect, which was denied, would be granted: `api.example`, `localhost:8080`.
+    fn confirmable(&self, denied: &Used<'_>) -> Option<String> {
+        let _ = denied;
+        None
+    }
 }
 
 /// What a grant may depend on besides its own table.

@@ -17,6 +17,7 @@ pub mod grant;
 mod graph;
 mod inputs;
 mod interpolate;
+pub mod learning;
 mod literal;
 pub mod manifest;
 pub mod model;

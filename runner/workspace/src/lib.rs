@@ -6,6 +6,7 @@
 //! - [`BlobStore`] keeps artifacts by content: [`BlobStore::collect`] takes files out of a stage's folder, [`BlobStore::restore`] puts
 //!   them into another's. What is read is verified.
 //! - [`CacheStore`] keeps folders that a later attempt may have again, by a key.
+//! - [`Marked`] finds out what happened to a private copy: what was read, listed, changed, made and removed.
 //!
 //! Stages are not trusted: by the time the runner looks at a folder that a stage wrote to, it may be full of symbolic links. Everything
 //! here opens paths from a directory descriptor, beneath it and through no link.
@@ -26,6 +27,7 @@ mod prepare;
 mod remove;
 mod restore;
 mod state;
+mod touched;
 mod tracked;
 
 pub use artifact::{ArtifactLimits, Collect, Entry, MANIFEST_FORMAT, Manifest};
@@ -41,6 +43,7 @@ pub use prepare::{Consumed, Mode, Request, StageWorkspace, prepare, taken_up};
 pub use remove::remove_tree;
 pub use restore::Restored;
 pub use state::{AttemptFolders, Run, STATE_FOLDER, State, attempt_name};
+pub use touched::{Marked, Touched};
 
 #[cfg(test)]
 mod tests;

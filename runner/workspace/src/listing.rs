@@ -77,6 +77,25 @@ pub fn list(checkout: &Path) -> Result<Listing> {
     Ok(listing)
 }
 
+/// What installers put beside the sources, for programs to find.
+const INSTALLED: [&str; 3] = ["node_modules", ".venv", "venv"];
+
+/// Adds what installers put into the checkout and git ignores.
+pub fn installed(checkout: &Path, listing: &mut Listing) -> Result<()> {
+    let known: HashSet<PathBuf> = listing.directories.iter().cloned().collect();
+    let folders: Vec<PathBuf> = std::iter::once(PathBuf::new()).chain(listing.directories.iter().cloned()).collect();
+    for folder in folders.iter().filter(|folder| !folder.iter().any(|name| name == ".git")) {
+        for name in INSTALLED {
+            let path = folder.join(name);
+            let found = checkout.join(&path).symlink_metadata().is_ok_and(|found| found.is_dir());
+            if found && !known.contains(&path) {
+                whole(checkout, path, listing)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Everything in a folder, whatever git thinks of it. Opened beneath it and through no link.
 pub fn everything(folder: &Path) -> Result<Listing> {
     const DOING: &str = "listing what is to be copied";

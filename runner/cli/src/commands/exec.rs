@@ -11,6 +11,7 @@ use serde_json::json;
 
 use crate::args::{Exec, Format, Global};
 use crate::error::{CliError, Ending};
+use crate::learn::Learner;
 use crate::load::{self, Loaded};
 use crate::now;
 use crate::running::{self, Running};
@@ -19,7 +20,11 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     let run = run_id();
     let mut seed = [0; 32];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(|e| anyhow::anyhow!("no random seed: {e}"))?;
-    let loaded = load::load(&args.source, global, &run, seed, true)?;
+    let learner = args.learning.learn.then(|| Learner::new(&args.learning, &args.source)).transpose()?;
+    let loaded = match &learner {
+        Some(learner) => load::load_as(&args.source, global, &run, seed, true, &|opened| learner.widen(opened, global).map(Some))?,
+        None => load::load(&args.source, global, &run, seed, true)?,
+    };
     let plan = &loaded.plan;
     if let Some(subject) = &plan.nothing_to_do {
         return nothing_to_do(subject, global);
@@ -58,8 +63,14 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     let _ = state.sweep();
     let journal = Journal::create(folder.path(), &header).map_err(anyhow::Error::from)?;
     let notices = load::notices(&loaded);
-    let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None, notices };
-    running::run(running, &args.reports, global)
+    let watch = learner.as_ref().map(Learner::watch);
+    let recorded = folder.path().to_owned();
+    let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None, notices, watch };
+    let ending = running::run(running, &args.reports, global)?;
+    if let Some(learner) = learner {
+        learner.conclude(&recorded, global, &mut std::io::stdout().lock())?;
+    }
+    Ok(ending)
 }
 
 /// `[on]` does not name the event: no run is made.

@@ -9,6 +9,7 @@ pub mod exec;
 pub mod export;
 pub mod gc;
 pub mod import;
+pub mod init;
 pub mod inspect;
 pub mod ledger;
 pub mod logs;

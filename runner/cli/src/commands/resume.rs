@@ -81,6 +81,7 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
         past: Some(recorded),
         in_doubt: args.in_doubt.map(Into::into),
         notices: Vec::new(),
+        watch: None,
     };
     running::run(running, &args.reports, global)
 }

@@ -183,7 +183,7 @@ fn what_no_stage_could_use_is_a_mistake() {
     };
     let host = "commands = { in = \"host\", programs = [\"sh\"] }";
     let process = "commands = { in = \"process\", toolchain = \"system\", programs = [\"sh\"], repeatable = true }";
-    check("\"~/.deps\"", process, host).says("the commands of `install` run on the host").says("caches = [\"deps\"]");
+    check("\"~/.deps\"", process, host).says("would be the user's own").says("caches = [\"deps\"]");
     check("\".venv\"", "access = \"write\"", "access = \"read\"").says("no copy of its own");
 }
 
@@ -198,7 +198,8 @@ fn a_killed_run_leaves_no_half_and_goes_on_with_what_it_had() {
     let script = format!("{USE}\nif [ ! -f ran ]; then touch ran; echo WAITING; sleep 1000; fi\ncat ~/.deps/of");
     project.write("pipeline.toml", pipeline("\"~/.deps\"", &[stage("install", "two", &script, "")]));
     let running = project.start(&["exec", "--format", "plain", "-v"]);
-    running.wait_until("WAITING");
+    // not the line of the script that says so
+    running.wait_until("| WAITING");
     running.kill().expect(137);
     assert_eq!(entries(&project, "tmp"), [] as [PathBuf; 0]);
     let run = project.runs().into_iter().find(|run| !before.contains(run)).expect("a second run");

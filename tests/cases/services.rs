@@ -112,7 +112,7 @@ fn a_service_has_a_folder_of_its_own_and_nothing_of_the_stages() {
     if !confined(RUNNER, "a_service_has_a_folder_of_its_own_and_nothing_of_the_stages") {
         return;
     }
-    let script = "echo mine > kept; echo \"IN $(pwd) $HOME\"; echo \"ENV ${OF_STAGE:-none} $OWN\"; ls -A /services /scratch; cat /workspace/a.txt; \
+    let script = "echo mine > kept; echo \"IN $(pwd) $HOME\"; echo \"ENV [$OF_STAGE] $OWN\"; ls -A /services /scratch; cat /workspace/a.txt; \
                   (echo x > /workspace/a.txt) 2>/dev/null && echo WROTE; echo of service > /tmp/shared; echo up; sleep 1000";
     let services = format!(
         "{}\n{}",
@@ -127,7 +127,7 @@ fn a_service_has_a_folder_of_its_own_and_nothing_of_the_stages() {
     logs.sort();
     let read = |path: &PathBuf| fs::read_to_string(path).expect("a log");
     let [one, two] = logs.iter().map(read).collect::<Vec<_>>().try_into().expect("the logs of a failure stay");
-    assert_eq!(one, "IN /home/stage /home/stage\nENV none own\n/scratch:\n\n/services:\nof the workspace\nup\n");
+    assert_eq!(one, "IN /home/stage /home/stage\nENV [] own\n/scratch:\n\n/services:\nof the workspace\nup\n");
     assert_eq!(two, "/home/stage:\n\n/tmp:\nup\n");
 }
 
@@ -210,7 +210,7 @@ fn a_stage_that_was_cut_off_has_its_services_anew() {
     let project = Project::with_pipeline(RUNNER, &pipeline(&services, "\"db\"", WRITE, script));
     project.replace("pipeline.toml", "programs = [\"sh\"]", "programs = [\"sh\"], repeatable = true");
     let running = project.start(&["exec", "--format", "plain", "-v"]);
-    running.wait_until("WAITING");
+    running.wait_until("| WAITING");
     running.kill().expect(137);
     let told = project.run(&["resume", "--format", "json"]).expect(0).told();
     assert!(told.log("test").contains("through"), "{}", told.printed());

@@ -3,6 +3,7 @@
 mod cases {
     mod approvals;
     mod boundary;
+    mod caches;
     mod code_store;
     mod command_line;
     mod confinement;
@@ -10,9 +11,12 @@ mod cases {
     mod determinism;
     mod egress;
     mod escapes;
+    mod events;
     mod grants;
     mod history;
+    mod init;
     mod killed;
+    mod learn;
     mod limits;
     mod notify;
     mod outcomes;
@@ -22,6 +26,7 @@ mod cases {
     mod reports;
     mod resume;
     mod secrets;
+    mod services;
 }
 
 /// The runner under test.

@@ -116,6 +116,7 @@ impl Project {
             .env_remove("CI")
             .env_remove("GITHUB_ACTIONS")
             .env_remove("GITLAB_CI")
+            .env_remove("BUILDKITE")
             .env_remove("CLICOLOR_FORCE")
             .env_remove("PIPELINE_UNCONFINED")
             .env_remove("PIPELINE_FAULT")

@@ -27,11 +27,12 @@ use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 
 use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
-use crate::jail::{Bind, ExitStatus, Jail, JailError, JailProcess, JailSpec, SpawnError, SpawnSpec};
+use crate::jail::{ExitStatus, Jail, JailError, JailProcess, SpawnError, SpawnSpec};
 use crate::lost::Lost;
 use crate::name::{self, Door};
 use crate::network::{self, Network};
 use crate::policy::{Output, Rules, Start, StartError, Started, command_line};
+use crate::stage_jail::StageJail;
 
 /// Commands of one attempt that run at the same time.
 const AT_ONCE: usize = 256;
@@ -67,16 +68,16 @@ pub struct Captured {
 pub struct Programs {
     setting: Arc<Setting>,
     grant: Option<Arc<CommandsGrant>>,
-    warden: PathBuf,
-    jail: OnceCell<Arc<Jail>>,
+    jail: Arc<StageJail>,
+    /// Services run in the jail too, and whoever started them ends it.
+    shared: bool,
     /// The jail's way out, where hosts are granted.
-    network: Mutex<Option<Network>>,
+    network: OnceCell<()>,
+    open: Mutex<Option<Network>>,
     running: Mutex<BTreeMap<u32, Arc<Process>>>,
     next: AtomicU32,
     /// Programs that an earlier process started, which was killed.
     pub(crate) lost: Mutex<BTreeMap<u32, Lost>>,
-    /// Empty folders that stand where a repository could be made up.
-    stand_ins: Mutex<Vec<PathBuf>>,
 }
 
 /// A started program.
@@ -145,9 +146,11 @@ impl Process {
 
 impl Programs {
     pub fn new(setting: Arc<Setting>, grant: Option<Arc<CommandsGrant>>, warden: PathBuf) -> Self {
-        let (jail, running, stand_ins) = (OnceCell::new(), Mutex::default(), Mutex::default());
-        let (network, lost) = (Mutex::default(), Mutex::default());
-        Programs { setting, grant, warden, jail, network, running, next: AtomicU32::new(1), lost, stand_ins }
+        let prepared = setting.prepared.get::<StageJail>();
+        let shared = prepared.is_some();
+        let jail = prepared.unwrap_or_else(|| Arc::new(StageJail::new(warden, grant.clone(), Vec::new())));
+        let (network, open, running, lost) = (OnceCell::new(), Mutex::default(), Mutex::default(), Mutex::default());
+        Programs { setting, grant, jail, shared, network, open, running, next: AtomicU32::new(1), lost }
     }
 
     pub fn grant(&self) -> Option<&CommandsGrant> {
@@ -200,31 +203,12 @@ impl Programs {
         });
         futures::future::join_all(stops).await;
         drop(running);
-        if let Some(jail) = self.jail.get() {
-            jail.kill();
-            jail.gone().await;
+        if !self.shared {
+            self.jail.end().await;
         }
-        let network = self.network.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let network = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(network) = network {
             network.close().await;
-        }
-        self.remove_stand_ins();
-    }
-
-    /// What a bind covers has to be there. A folder that could be written and has no `.git` yet gets an empty one, shown read-only like any
-    /// other: the next `git` in that folder would run the hooks of a repository that a stage made up. To `git` an empty `.git` is none.
-    fn stand_in(&self, workspace: &Path, path: &str) {
-        let place = workspace.join(path);
-        let writable = self.setting.mounts.iter().any(|mount| mount.writable) && within_mounts(&self.setting, path);
-        if writable && place.file_name().is_some_and(|name| name == ".git") && std::fs::create_dir(&place).is_ok() {
-            self.stand_ins.lock().unwrap_or_else(PoisonError::into_inner).push(place);
-        }
-    }
-
-    fn remove_stand_ins(&self) {
-        for place in self.stand_ins.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            // nobody could write into it; what is not empty is not ours
-            let _ = std::fs::remove_dir(place);
         }
     }
 
@@ -232,56 +216,26 @@ impl Programs {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The jail, with its way out where hosts are granted.
     async fn jail(self: &Arc<Self>, grant: &Arc<CommandsGrant>, boundary: &Boundary) -> Result<&Arc<Jail>, StartError> {
-        let system = |error: JailError| StartError::System(error.to_string());
-        self.jail
-            .get_or_try_init(|| async {
-                let spec = self.jail_spec(grant)?;
-                let jail = Jail::start(spec).await.map(Arc::new).map_err(system)?;
-                if !grant.network.0.is_empty() {
-                    let network = Network::open(&jail, grant, self, boundary).await.map_err(system)?;
-                    *self.network.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
-                }
-                Ok(jail)
-            })
-            .await
+        let jail = self.jail.standing(&self.setting).await?;
+        if !grant.network.0.is_empty() {
+            self.network
+                .get_or_try_init(|| async {
+                    let opened = Network::open(jail, grant, self, boundary).await;
+                    let network = opened.map_err(|error| StartError::System(error.to_string()))?;
+                    *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
+                    Ok::<_, StartError>(())
+                })
+                .await?;
+        }
+        Ok(jail)
     }
 
     /// The number of a command that the jail knows by its own.
     pub fn number_of(&self, id: u64) -> Option<u32> {
         let is = |process: &Process| matches!(&process.control, Control::Jail(process) if process.id() == id);
         self.lock().iter().find(|(_, process)| is(process)).map(|(number, _)| *number)
-    }
-
-    /// What the stage's programs see: the granted parts of the workspace, the scratch folder, the toolchains.
-    fn jail_spec(&self, grant: &CommandsGrant) -> Result<JailSpec, StartError> {
-        let setting = &*self.setting;
-        let system = |what: &str, error: io::Error| StartError::System(format!("{what}: {error}"));
-        let mut spec = JailSpec::new(&self.warden);
-        for (_, toolchain) in &grant.toolchains {
-            spec.binds.extend(toolchain.binds.iter().cloned());
-            spec.env.extend(toolchain.env.iter().cloned());
-        }
-        spec.path = grant.toolchains.iter().flat_map(|(_, t)| t.path.iter().cloned()).chain(spec.path).collect();
-        spec.path.dedup();
-        spec.env.extend(setting.env.iter().filter(|(_, value)| !setting.secrets.stands_in(value.as_bytes())).cloned());
-        spec.limits.processes = u64::from(setting.limits.processes);
-        let scratch = setting.scratch.path().map_err(|e| system("the scratch folder", e))?;
-        spec.binds.push(Bind::directory(scratch, SCRATCH).writable());
-        if let Some(workspace) = &setting.workspace {
-            let workspace = workspace.canonicalize().map_err(|e| system("the workspace", e))?;
-            for mount in &setting.mounts {
-                if let Some(bind) = workspace_bind(&workspace, &mount.path, mount.writable)? {
-                    spec.binds.push(bind);
-                }
-            }
-            setting.protected.iter().for_each(|path| self.stand_in(&workspace, path));
-            let visible = |path: &String| workspace.join(path).symlink_metadata().is_ok() && within_mounts(setting, path);
-            let inside = |path: &String| Path::new(WORKSPACE).join(path);
-            spec.hidden = setting.hidden.iter().filter(|p| visible(p)).map(inside).collect();
-            spec.read_only = setting.protected.iter().filter(|p| visible(p)).map(inside).collect();
-        }
-        Ok(spec)
     }
 
     /// The variables of one program, with the secrets in their places: those of the stage that hold one, and its own. Policy has looked at
@@ -337,12 +291,13 @@ impl Programs {
                 let spec = SpawnSpec {
                     program: normal_program(&start.program).unwrap_or_default(),
                     args: start.arguments.clone(),
-                    env: env.into_iter().chain(network::environment(&grant)).collect(),
+                    env: env.into_iter().chain(network::environment(&grant, &self.setting.services)).collect(),
                     dir: self.directory(&start),
                     stdin,
                     stdout: stdout_end,
                     stderr: stderr_end,
                     name: start.name.clone(),
+                    view: None,
                 };
                 let process = jail.spawn(spec).await.map_err(spawn_error)?;
                 (Control::Jail(process), None, name::Place::Jail(jail))
@@ -448,12 +403,6 @@ impl Programs {
             beneath,
         )?;
         Ok(file.into())
-    }
-}
-
-impl Drop for Programs {
-    fn drop(&mut self) {
-        self.remove_stand_ins();
     }
 }
 
@@ -624,31 +573,12 @@ fn output() -> io::Result<(pipe::Receiver, OwnedFd)> {
     Ok((pipe::Receiver::from_owned_fd(ours)?, theirs))
 }
 
-/// Where a granted part of the workspace is shown. Nothing if it does not exist; an error if it leads out.
-fn workspace_bind(workspace: &Path, path: &str, writable: bool) -> Result<Option<Bind>, StartError> {
-    let host = workspace.join(path);
-    let Ok(real) = host.canonicalize() else { return Ok(None) };
-    let inside = if path == "." { PathBuf::from(WORKSPACE) } else { Path::new(WORKSPACE).join(path) };
-    let expected = if path == "." { workspace.to_owned() } else { workspace.join(path) };
-    if real != expected {
-        let message = format!("the granted path `{path}` is a symbolic link, or below one; grant `{}` instead", real.display());
-        return Err(StartError::Invalid(message));
-    }
-    let bind = if real.is_dir() { Bind::directory(real, inside) } else { Bind::file(real, inside) };
-    Ok(Some(if writable { bind.writable() } else { bind }))
-}
-
-/// Whether a path of the workspace is inside a granted part, so that there is something to hide or protect.
-fn within_mounts(setting: &Setting, path: &str) -> bool {
-    setting.mounts.iter().any(|mount| mount.path == "." || path == mount.path || path.starts_with(&format!("{}/", mount.path)))
-}
-
 fn is_label(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !name.is_empty() && name.len() <= 63 && name.chars().all(plain) && !name.starts_with('-') && !name.ends_with('-')
 }
 
-fn spawn_error(error: JailError) -> StartError {
+pub(crate) fn spawn_error(error: JailError) -> StartError {
     match error {
         JailError::Spawn(SpawnError::Invalid(what)) => StartError::Invalid(what),
         JailError::Spawn(error @ SpawnError::Directory { .. }) => StartError::Invalid(error.to_string()),

@@ -7,9 +7,11 @@ use capability::denial::toml_string;
 use egress::{AllowList, Entry};
 use pipeline::diagnostic::Diagnostic;
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
+use pipeline::learning::{Learning, Lesson};
 use pipeline::node::{Node, Spanned, TableReader, Value};
 
 use crate::jail::toolchain::{self, Toolchain};
+use crate::learned;
 use crate::network;
 
 /// Where programs run.
@@ -54,8 +56,38 @@ impl GrantSchema for Schema {
         &["runner:commands/"]
     }
 
+    fn json_schema(&self) -> serde_json::Value {
+        let strings = || serde_json::json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 });
+        let toolchain = || serde_json::json!({ "enum": toolchain::NAMES });
+        serde_json::json!({
+            "type": "object", "required": ["in", "programs"], "additionalProperties": false,
+            "properties": {
+                "in": { "enum": ["process", "host"] },
+                "programs": strings(),
+                "toolchain": { "oneOf": [toolchain(), { "type": "array", "items": toolchain(), "minItems": 1 }] },
+                "repeatable": { "type": "boolean" },
+                "network": { "type": "array", "items": { "oneOf": [{ "type": "string" }, {
+                    "type": "object", "required": ["host"], "additionalProperties": false,
+                    "properties": { "host": { "type": "string" }, "private": { "type": "boolean" } },
+                }] } },
+            },
+        })
+    }
+
     fn example(&self) -> &'static str {
         "commands = { in = \"process\", toolchain = \"system\", programs = [\"sh\"] }"
+    }
+
+    fn learning(&self, stage: &Learning<'_>) -> Result<Option<String>, String> {
+        learned::learning(stage).map(Some)
+    }
+
+    fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
+        learned::learned(lesson)
+    }
+
+    fn confirmable(&self, denied: &Used<'_>) -> Option<String> {
+        learned::confirmable(denied)
     }
 
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>> {

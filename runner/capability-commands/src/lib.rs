@@ -21,10 +21,13 @@ pub mod jail;
 mod backend;
 mod grant;
 mod host;
+mod launcher;
+mod learned;
 mod lost;
 mod name;
 mod network;
 mod policy;
+mod stage_jail;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -38,8 +41,12 @@ use wasmtime::component::{HasSelf, Linker};
 
 use backend::Programs;
 pub use grant::{CommandsGrant, Place};
+pub use launcher::{JailLauncher, ServiceRoom};
 use lost::Revival;
 pub use policy::command_line;
+pub use stage_jail::StageJail;
+
+pub use learned::provided;
 
 /// The representation of `runner:commands/commands.process`: the program's number.
 pub struct Handle(u32);

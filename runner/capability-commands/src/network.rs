@@ -94,6 +94,9 @@ pub fn fits(entry: &Entry, subject: &str) -> bool {
     place.is_none_or(|(host, port)| entry.fits(&host, port))
 }
 
+/// The variables that hold what is reached directly.
+const DIRECT: [&str; 3] = ["NO_PROXY", "no_proxy", "npm_config_noproxy"];
+
 /// The variables by which programs find the proxy, and the ones by which toolchains without a network say so at once.
 fn variables(allow: &AllowList) -> Vec<(&'static str, String)> {
     let proxy = format!("http://{}:{PORT}", Ipv4Addr::LOCALHOST);
@@ -130,11 +133,16 @@ pub fn sets(name: &str) -> bool {
 }
 
 /// The variables of a command besides its own; over them, because they come last.
-pub fn environment(grant: &CommandsGrant) -> Vec<(String, String)> {
+/// `services` are the stage's own, like what is called `.stage`.
+pub fn environment(grant: &CommandsGrant, services: &[String]) -> Vec<(String, String)> {
     if grant.network.0.is_empty() {
         return Vec::new();
     }
-    variables(&grant.network).into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    let mut variables = variables(&grant.network);
+    for (_, direct) in variables.iter_mut().filter(|(name, _)| DIRECT.contains(name)) {
+        services.iter().for_each(|service| *direct += &format!(",{service}"));
+    }
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// The proxy of one jail. Dropping it closes everything.
@@ -337,6 +345,12 @@ mod tests {
         );
         assert_eq!(remedy("registry.example", 443, Refusal::Address("224.0.0.1".parse().unwrap())), None);
         assert_eq!(remedy("registry.example", 443, Refusal::ServerName("evil.example".into())), None);
+    }
+
+    #[test]
+    fn services_are_reached_directly() {
+        let environment = environment(&granted(&["registry.example:443"]).grant, &["redis".to_owned()]);
+        assert_eq!(environment.iter().filter(|(_, value)| value.ends_with(",redis")).count(), DIRECT.len());
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use pipeline::diagnostic::Diagnostic;
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, MountRule, Used};
+use pipeline::learning::{Learning, Lesson};
 use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
 
+use crate::learned;
 use crate::path::{Outside, ROOT, lexical, within_any_case};
 use crate::used;
 
@@ -76,8 +78,23 @@ impl GrantSchema for FilesSchema {
         &["wasi:filesystem/"]
     }
 
+    fn json_schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "array", "minItems": 1, "items": {
+            "type": "object", "required": ["path"], "additionalProperties": false,
+            "properties": { "path": { "type": "string" }, "access": { "enum": ["read", "write"] } },
+        } })
+    }
+
     fn example(&self) -> &'static str {
         r#"files = [{ path = ".", access = "read" }]"#
+    }
+
+    fn learning(&self, _: &Learning<'_>) -> Result<Option<String>, String> {
+        Ok(Some(learned::WIDE.to_owned()))
+    }
+
+    fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
+        learned::learned(lesson)
     }
 
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>> {

@@ -32,6 +32,7 @@ mod effect;
 mod errno;
 mod grant;
 mod host;
+mod learned;
 mod path;
 pub mod policy;
 mod resolve;

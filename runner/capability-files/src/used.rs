@@ -42,7 +42,7 @@ pub fn unused(rules: &[FileRule], used: &mut dyn Iterator<Item = Used<'_>>) -> V
 }
 
 /// Whether an effect needs more than reading.
-fn writes(effect: &str, request: &Value) -> bool {
+pub fn writes(effect: &str, request: &Value) -> bool {
     let flag = |name: &str| request["operation"][name].as_bool().unwrap_or(false);
     match effect {
         "files.open" => ["write", "create", "truncate", "mutate"].into_iter().any(flag),
@@ -52,7 +52,7 @@ fn writes(effect: &str, request: &Value) -> bool {
 }
 
 /// The path in the workspace that a part of a request names: a target with its base, or something open.
-fn path(part: &Value) -> Option<String> {
+pub fn path(part: &Value) -> Option<String> {
     let base = part.get("base").unwrap_or(part);
     if base["mount"] != "workspace" {
         return None;

@@ -11,10 +11,12 @@ use capability::denial::toml_string;
 use egress::{Reach, reach};
 use pipeline::diagnostic::{Diagnostic, did_you_mean};
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
+use pipeline::learning::{Learning, Lesson, decode};
 use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
 use pipeline::plan::SecretUse;
 use pipeline::secret::Destination;
 
+use crate::learned;
 use crate::pattern::UrlPattern;
 use crate::secrets;
 use crate::target::Target;
@@ -179,6 +181,14 @@ impl Grant for HttpGrant {
 #[derive(Debug, Clone, Copy)]
 pub struct HttpSchema;
 
+impl HttpSchema {
+    /// The rules that stand in the file; none where they hold references.
+    fn rules(&self, granted: Option<&Node>, context: &GrantContext) -> Option<Vec<Rule>> {
+        let Some(granted) = granted else { return Some(Vec::new()) };
+        decode(self, granted, context)?.as_any().downcast_ref::<HttpGrant>().map(|grant| grant.rules.clone())
+    }
+}
+
 impl GrantSchema for HttpSchema {
     fn name(&self) -> &'static str {
         "http"
@@ -196,12 +206,37 @@ impl GrantSchema for HttpSchema {
         &["wasi:http/"]
     }
 
+    fn json_schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "array", "minItems": 1, "items": {
+            "type": "object", "required": ["url"], "additionalProperties": false,
+            "properties": {
+                "url": { "type": "string", "description": "`*` is one segment of the path, `**` any number of them." },
+                "methods": { "type": "array", "items": { "type": "string" }, "minItems": 1 },
+                "query": { "type": "array", "items": { "type": "string" } },
+                "private": { "type": "boolean", "description": "It may lead to this machine or a private network." },
+            },
+        } })
+    }
+
     fn example(&self) -> &'static str {
         r#"http = [{ url = "https://api.example/v1/**", methods = ["GET"] }]"#
     }
 
     fn path_keys(&self) -> &'static [&'static str] {
         &["url"]
+    }
+
+    fn learning(&self, stage: &Learning<'_>) -> Result<Option<String>, String> {
+        let before = self.rules(stage.granted, stage.context).ok_or("its `http` grant holds references")?;
+        Ok(Some(learned::learning(&before, stage.hosts)))
+    }
+
+    fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
+        learned::learned(&self.rules(lesson.granted, lesson.context).unwrap_or_default(), lesson.used)
+    }
+
+    fn confirmable(&self, denied: &Used<'_>) -> Option<String> {
+        learned::confirmable(denied)
     }
 
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>> {

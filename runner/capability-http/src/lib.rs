@@ -34,6 +34,7 @@ pub mod effect;
 mod exchange;
 pub mod grant;
 mod host;
+mod learned;
 pub mod pattern;
 pub mod policy;
 mod redirect;
@@ -128,7 +129,8 @@ impl Capability for Http {
                     .ok_or_else(|| EnterError("the grant of `http` is of another kind".to_owned()))?,
             ),
         };
-        let policy = Arc::new(HttpPolicy::new(&setting.name, grant, setting.secrets.clone()));
+        let policy = HttpPolicy::new(&setting.name, grant, setting.secrets.clone()).with_services(&setting.services);
+        let policy = Arc::new(policy);
         let backend = HttpBackend::new(policy.clone(), setting.clone(), self.resolver.clone(), self.trust.clone());
         Ok(Box::new(HttpRoom::new(policy, Arc::new(backend))))
     }

@@ -17,7 +17,7 @@ use crate::effect::{Aim, Request, Resolve, Seen};
 use crate::grant::{HttpGrant, REFUSED_METHODS, Rule, SecretRule};
 use crate::pattern::UrlPattern;
 use crate::secrets;
-use crate::target::Target;
+use crate::target::{Host, Target};
 
 /// More rules than this are not repeated in a remedy.
 const SHOWN_RULES: usize = 8;
@@ -34,6 +34,7 @@ pub fn is_host_header(name: &str) -> bool {
 /// The rules of one stage.
 pub struct HttpPolicy {
     stage: String,
+    services: Vec<String>,
     rules: Vec<Rule>,
     /// For URLs that are secret.
     hidden: Vec<SecretRule>,
@@ -58,13 +59,29 @@ impl HttpPolicy {
     pub fn new(stage: &str, grant: Option<&HttpGrant>, held: Arc<Held>) -> HttpPolicy {
         let rules = grant.map(|grant| grant.rules.clone()).unwrap_or_default();
         let hidden = grant.map(|grant| grant.hidden.clone()).unwrap_or_default();
-        HttpPolicy { stage: stage.to_owned(), written: rules.iter().map(Rule::to_string).collect(), rules, hidden, held }
+        let written = rules.iter().map(Rule::to_string).collect();
+        HttpPolicy { stage: stage.to_owned(), services: Vec::new(), written, rules, hidden, held }
+    }
+
+    /// With the stage's services, which are its own also by their bare names.
+    #[must_use]
+    pub fn with_services(self, services: &[String]) -> HttpPolicy {
+        HttpPolicy { services: services.to_vec(), ..self }
+    }
+
+    /// The name of what is the stage's own: `app` of `app.stage`, `db` of a service.
+    fn own<'a>(&self, target: &'a Target) -> Option<&'a str> {
+        let service = match &target.host {
+            Host::Name(name) if self.services.contains(name) => Some(name.as_str()),
+            _ => None,
+        };
+        target.host.process().or(service)
     }
 
     /// Where an allowed request connects: a part of what `decide` saw, never more.
     pub fn destination(&self, request: &Request, seen: &Seen) -> Destination {
         let Ok(target) = &secrets::target(request, &self.held) else { return Destination::Unknown("the URL can't be used".to_owned()) };
-        if let Some(name) = target.host.process() {
+        if let Some(name) = self.own(target) {
             return Destination::Process { name: name.to_owned(), port: target.port };
         }
         let scope = self.scope(request, target).unwrap_or_default();
@@ -237,7 +254,7 @@ impl Policy<Request> for HttpPolicy {
         if let Err(denial) = secrets::check(request, target, &self.held) {
             return Decision::Deny(denial);
         }
-        if target.host.process().is_some() {
+        if self.own(target).is_some() {
             return Decision::Allow;
         }
         match candidates(target, seen) {

@@ -56,6 +56,11 @@ impl GrantSchema for Schema {
         &["runner:secrets/"]
     }
 
+    fn json_schema(&self) -> serde_json::Value {
+        let names = || serde_json::json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 });
+        serde_json::json!({ "type": "object", "additionalProperties": false, "properties": { "use": names(), "read": names() } })
+    }
+
     fn example(&self) -> &'static str {
         r#"secrets = { read = ["signing-key"] }"#
     }

@@ -29,4 +29,4 @@ pub use ledger::{InDoubt, Ledger, LedgerError, MemoryLedger};
 pub use log::StageLog;
 pub use registry::{Capability, Registry, Room};
 pub use so_far::RunSoFar;
-pub use state::{Scratch, Setting, StageState, TrapLimit};
+pub use state::{CacheFolder, Prepared, Scratch, Setting, StageState, TrapLimit};

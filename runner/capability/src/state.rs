@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use event::StageRef;
 use pipeline::grant::MountRule;
@@ -49,7 +49,39 @@ pub struct Setting {
     pub so_far: Option<Arc<RunSoFar>>,
     pub limits: pipeline::plan::Limits,
     pub endpoints: Endpoints,
+    /// The stage's services. As `<name>.stage` and by their bare names they are the stage's own (`endpoints`), whatever the network says.
+    pub services: Vec<String>,
+    /// What confined programs find in their home folder.
+    pub caches: Vec<CacheFolder>,
+    /// What capabilities were given before the component starts.
+    pub prepared: Prepared,
     pub log: Arc<StageLog>,
+}
+
+/// A folder of the host's that confined programs find in their home folder, and may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheFolder {
+    /// Relative to the home folder: `.npm`.
+    pub inside: String,
+    /// Where changes go.
+    pub folder: PathBuf,
+    /// The entry below, which stays as it is, and an empty folder for the kernel. None: the folder is all there is.
+    pub over: Option<(PathBuf, PathBuf)>,
+}
+
+/// Things that live longer than a capability's room, found by type.
+#[derive(Default)]
+pub struct Prepared(Mutex<BTreeMap<TypeId, Arc<dyn Any + Send + Sync>>>);
+
+impl Prepared {
+    pub fn insert<T: Any + Send + Sync>(&self, thing: Arc<T>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(TypeId::of::<T>(), thing);
+    }
+
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let thing = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&TypeId::of::<T>()).cloned();
+        thing.and_then(|thing| thing.downcast().ok())
+    }
 }
 
 /// A folder of the stage's own. Most stages never look into it, and making one costs more than running them.

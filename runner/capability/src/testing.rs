@@ -57,6 +57,9 @@ pub fn setting(folder: &std::path::Path, grant: Option<&dyn Grant>) -> Arc<Setti
         so_far: None,
         limits: pipeline::plan::Limits::default(),
         endpoints: crate::endpoint::Endpoints::default(),
+        services: Vec::new(),
+        caches: Vec::new(),
+        prepared: crate::state::Prepared::default(),
         log: Arc::new(log),
     })
 }

@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pipeline::facts::EventKind;
 use report::history::RunState;
 
 /// Run CI/CD pipelines whose stages are sandboxed WebAssembly components
@@ -57,6 +59,8 @@ pub enum Format {
 pub enum Command {
     /// Run a pipeline
     Exec(Exec),
+    /// Write a commented pipeline for this repository
+    Init(Init),
     /// Go on with a run that was cut off, interrupted, or waits for a person
     Resume(Resume),
     /// Run a stage of a finished run again on what is recorded of it: offline, with nothing around it
@@ -89,6 +93,8 @@ pub enum Command {
     Gc(Gc),
     /// Look at this machine: what works here, and how to mend what does not
     Doctor,
+    /// Print the JSON Schema of pipeline files, for editors
+    Schema,
     /// Print completions for a shell
     Completions {
         #[arg(value_enum)]
@@ -107,9 +113,34 @@ pub struct Source {
     /// Set an input of the pipeline
     #[arg(short, long = "input", value_name = "NAME=VALUE", value_parser = pair)]
     pub inputs: Vec<(String, String)>,
+    #[command(flatten)]
+    pub occasion: Occasion,
     /// Run `in = "process"` commands on the host, unconfined: for machines without user namespaces
     #[arg(long, env = "PIPELINE_UNCONFINED", value_parser = clap::builder::FalseyValueParser::new(), action = clap::ArgAction::SetTrue)]
     pub unconfined: bool,
+}
+
+/// What the run is for, where the CI server or the checkout do not say it.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Occasion {
+    /// What set the run off [default: what the CI server says, else manual]
+    #[arg(long, value_name = "EVENT", value_parser = PossibleValuesParser::new(EventKind::ALL.map(EventKind::name)).map(|name| kind(&name)))]
+    pub event: Option<EventKind>,
+    /// The branch, tag or pull request: refs/heads/x, refs/tags/x, refs/pull/7/head, or a short name [default: what is checked out]
+    #[arg(long = "ref", value_name = "REF")]
+    pub reference: Option<String>,
+    /// What to compare with, for `if-changed` and `changed` [default: what the event says, else where it parted from the default branch]
+    #[arg(long, value_name = "REV")]
+    pub base: Option<String>,
+    /// The commit that the run is of [default: what is checked out]
+    #[arg(long, value_name = "REV")]
+    pub rev: Option<String>,
+    /// Take the changed files from this list, a path in each line, in the place of asking git
+    #[arg(long, value_name = "FILE")]
+    pub changed_from: Option<PathBuf>,
+    /// Take the pipeline file, what it includes and its local plugins from this revision; the workspace stays the checkout
+    #[arg(long, value_name = "REV")]
+    pub pipeline_from: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -139,6 +170,38 @@ pub struct Exec {
     /// Don't wait for approvals: end with exit code 8 when nothing else is left to do
     #[arg(long)]
     pub no_wait: bool,
+    #[command(flatten)]
+    pub learning: Learning,
+}
+
+/// A run that finds out which grants its stages need.
+#[derive(Debug, Args)]
+pub struct Learning {
+    /// For this run, permit what stages ask for inside a private copy of the workspace, and show the smallest grants that let it pass
+    #[arg(long)]
+    pub learn: bool,
+    /// Permit requests to this host while learning
+    #[arg(long, value_name = "HOST[:PORT]", requires = "learn")]
+    pub learn_host: Vec<String>,
+    /// Write what was learned into this file
+    #[arg(long, value_name = "FILE", requires = "learn")]
+    pub learn_out: Option<PathBuf>,
+    /// Write what was learned into the pipeline file; its comments stay
+    #[arg(long, requires = "learn")]
+    pub learn_write: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The folder of the repository
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Write over a pipeline file that is there
+    #[arg(long, conflicts_with = "stdout")]
+    pub force: bool,
+    /// Print the pipeline instead of writing it
+    #[arg(long)]
+    pub stdout: bool,
 }
 
 #[derive(Debug, Args)]
@@ -358,9 +421,17 @@ pub struct Gc {
     /// Keep the runs of the last D days instead
     #[arg(long, value_name = "D")]
     pub keep_days: Option<u64>,
+    /// Remove every cache too, not only those that were not used for a month
+    #[arg(long)]
+    pub caches: bool,
     /// Only say what would be removed
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// clap lets only their names pass.
+fn kind(name: &str) -> EventKind {
+    EventKind::ALL.into_iter().find(|kind| kind.name() == name).unwrap_or_default()
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

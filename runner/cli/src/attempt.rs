@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use capability::so_far::StageEnd;
-use capability::{Clock, Endpoints, InDoubt, RunSoFar, Scratch, Setting, StageLog};
+use capability::{Clock, Endpoints, InDoubt, Prepared, RunSoFar, Scratch, Setting, StageLog};
 use event::{Artifact, DenialRecord, EventSink, FailureKind, Outcome, StageRef};
 use host::{Attempt, Finished, Given, Host, PluginFiles, Stop, Suspended, Track};
 use journal::{AttemptRecord, Begin, End, Journal};
@@ -13,10 +13,13 @@ use pipeline::grant::MountRule;
 use pipeline::plan::{ArtifactRule, Bound, Plan, RunOn, Stage, StageIndex, WorkspaceMode};
 use secret::{Mask, Secrets};
 use tokio::sync::watch;
-use workspace::{ArtifactLimits, AttemptFolders, BlobStore, Collect, Consumed, Mode, Request, Run, StageWorkspace, WorkspaceError};
+use workspace::{ArtifactLimits, AttemptFolders, BlobStore, Collect, Consumed, Marked, Mode, Request, Run, StageWorkspace, WorkspaceError};
 
+use crate::caches::{Caches, Site};
 use crate::context::{Context, ContextError};
+use crate::learn::Watch;
 use crate::now;
+use crate::services::Beside;
 use crate::so_far::Origin;
 
 /// What every attempt of a run shares.
@@ -32,10 +35,13 @@ pub struct Attempts {
     pub journal: Journal,
     /// Attempts that earlier sessions began and did not end.
     pub begun: HashMap<(StageRef, u32), Begin>,
+    pub caches: Caches,
     /// What the pipeline declares, fetched when the first stage that uses it starts.
     pub secrets: Secrets,
     /// What the user said of effects in doubt.
     pub in_doubt: Option<InDoubt>,
+    /// Of a learning run: where is told what happened to private copies.
+    pub watch: Option<Arc<Watch>>,
     /// For stages that ask about the run.
     pub origin: Arc<Origin>,
 }
@@ -124,6 +130,24 @@ impl Attempts {
             Ok(workspace) => workspace,
             Err(error) => return host_failure(format!("the workspace: {error}")),
         };
+        let site = Site {
+            stage,
+            attempt,
+            work: &folders.work,
+            workspace: workspace.as_ref().filter(|w| w.copied.is_some()).map(|w| w.folder.as_path()),
+            root: &self.plan.root,
+            log,
+            again: begun.cut.is_some(),
+        };
+        let caches = match self.caches.prepare(site, &bound).await {
+            Ok(caches) => caches,
+            Err(message) => return host_failure(message),
+        };
+        // what is there before the stage begins is nothing that it did
+        let marked = match self.mark(workspace.as_ref()).await {
+            Ok(marked) => marked,
+            Err(error) => return host_failure(format!("the workspace: {error}")),
+        };
         let so_far = match self.so_far(begun, ends).await {
             Ok(so_far) => so_far,
             Err(error) => return host_failure(error.to_string()),
@@ -144,21 +168,41 @@ impl Attempts {
             so_far,
             limits: stage.limits,
             endpoints: Endpoints::default(),
+            services: stage.services.iter().map(|&index| self.plan.services[index].name.clone()).collect(),
+            caches: caches.folders.clone(),
+            prepared: Prepared::default(),
             log: log.clone(),
         });
+        let mut beside = match Beside::prepare(&self.plan, stage, &bound, &setting, folders) {
+            Ok(beside) => beside,
+            Err(message) => return host_failure(message),
+        };
         let given = Given::from(bound);
         let (record, track) = match self.record(begun, &setting, &given) {
             Ok(opened) => opened,
             Err((kind, message)) => return (Finished::failed(kind, message), Vec::new()),
         };
-        let mut finished = self.host.run(Attempt { plugin: &plugin, given, setting: setting.clone(), track, stop }).await;
+        let mut stopped = stop.clone();
+        let up = beside.start(&self.plan, stage, &setting, folders, self.sink.clone(), &mut stopped).await;
+        let mut finished = match up {
+            Ok(()) => self.host.run(Attempt { plugin: &plugin, given, setting: setting.clone(), track, stop }).await,
+            Err(finished) => finished,
+        };
+        beside.end(!finished.outcome.passed(), &mut stopped).await;
         hide(&mut finished, held.mask());
         if finished.suspended.is_some() {
             // it goes on from here, in this very folder, when somebody has chosen
             return (finished, Vec::new());
         }
+        if let (Some(watch), Some(marked)) = (&self.watch, marked) {
+            match blocking(move || marked.touched()).await {
+                Ok(touched) => watch.add(&stage.name, touched),
+                Err(error) => log.note(&format!("what happened to the stage's files can't be learned: {error}")),
+            }
+        }
         let artifacts = self.artifacts(stage, workspace.as_ref(), &mut finished, log).await;
-        let to_remove = workspace.as_ref().is_some_and(|w| w.copied.is_some()) || setting.scratch.made() || begun.cut.is_some();
+        let beside = !stage.caches.is_empty() || !stage.services.is_empty();
+        let to_remove = workspace.as_ref().is_some_and(|w| w.copied.is_some()) || setting.scratch.made() || begun.cut.is_some() || beside;
         let end = End {
             at: now(),
             outcome: finished.outcome.clone(),
@@ -166,11 +210,14 @@ impl Attempts {
             artifacts: artifacts.clone(),
             cut_off: finished.cut_off,
         };
-        // an attempt that has ended has its whole log
+        // an attempt that has ended has its whole log, but for what is said of its caches
         log.flush(None);
         // before the folders go: an attempt whose end is not recorded is run again in them
         if let Err(error) = record.end(&end, to_remove) {
             return host_failure(error.to_string());
+        }
+        if finished.outcome.passed() {
+            self.caches.save(caches, site).await;
         }
         if to_remove {
             let work = folders.work.clone();
@@ -251,6 +298,7 @@ impl Attempts {
         let mode = match stage.workspace {
             WorkspaceMode::None => return Ok(None),
             WorkspaceMode::ReadOnly => Mode::ReadOnly,
+            WorkspaceMode::Private if self.watch.is_some() => Mode::Learning,
             WorkspaceMode::Private => Mode::Private,
             WorkspaceMode::Shared => Mode::Shared,
         };
@@ -262,7 +310,7 @@ impl Attempts {
         blocking(move || {
             let consumed: Vec<Consumed<'_>> = consumed.iter().map(|(name, artifact)| Consumed { name, digest: &artifact.digest }).collect();
             if again {
-                let private = mode == Mode::Private || (mode == Mode::ReadOnly && !consumed.is_empty());
+                let private = matches!(mode, Mode::Private | Mode::Learning) || (mode == Mode::ReadOnly && !consumed.is_empty());
                 return workspace::taken_up(&checkout, &folder, private).map(Some);
             }
             // of an attempt that was cut off before anything of it was recorded
@@ -271,6 +319,17 @@ impl Attempts {
             workspace::prepare(&request).map(Some)
         })
         .await
+    }
+
+    /// Marks a private copy, in a learning run.
+    async fn mark(&self, workspace: Option<&StageWorkspace>) -> Result<Option<Marked>, WorkspaceError> {
+        match workspace.filter(|workspace| workspace.copied.is_some() && self.watch.is_some()) {
+            Some(workspace) => {
+                let folder = workspace.folder.clone();
+                blocking(move || Marked::new(&folder)).await.map(Some)
+            }
+            None => Ok(None),
+        }
     }
 
     /// Takes an artifact out of what the stage left.
@@ -314,7 +373,7 @@ fn hide(finished: &mut Finished, mask: &Mask) {
 }
 
 /// Work on files, away from the threads that run stages.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -322,7 +381,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// A path as a person would type it: relative to where they are, if it is below.
-fn shown(path: &Path) -> String {
+pub fn shown(path: &Path) -> String {
     let here = std::env::current_dir().ok();
     let relative = here.as_deref().and_then(|here| path.strip_prefix(here).ok());
     relative.unwrap_or(path).display().to_string()

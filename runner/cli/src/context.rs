@@ -139,6 +139,9 @@ impl Context {
             so_far: self.so_far,
             limits: Limits { memory, log: log_limit, handles, hostcall, outputs, disk, ..Limits::default() },
             endpoints: capability::Endpoints::default(),
+            services: Vec::new(),
+            caches: Vec::new(),
+            prepared: capability::Prepared::default(),
             log,
         };
         (setting, Given { settings: self.settings, granted: self.granted, grants: Vec::new() })

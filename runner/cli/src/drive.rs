@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use event::{Event, EventSink, FailureKind, Kind, Outcome, PlannedStage, Verdict};
+use event::{Event, EventSink, FailureKind, GitFacts, Kind, Outcome, PlannedStage, Trigger, Verdict};
 use futures::FutureExt;
 use host::{Stop, Suspended};
 use journal::Journal;
 use pipeline::diagnostic::Diagnostic;
+use pipeline::facts::Facts;
 use pipeline::plan::{Plan, StageIndex};
-use schedule::{Action, ApprovalResult, ConditionResult, Input, Options, Signal};
+use schedule::{Action, ApprovalResult, ConditionResult, Input, Options, Signal, StopReason, TurnResult};
 use tokio::sync::{mpsc, watch};
 
 use crate::approvals::Approvals;
 use crate::attempt::{Attempts, Left, Told};
+use crate::groups::{Groups, News};
 use crate::now;
 use crate::past::Past;
 use crate::results::{Results, Settled};
@@ -30,12 +32,23 @@ pub struct Drive {
     pub reports: Arc<dyn EventSink>,
     pub told: Vec<Event>,
     pub journal: Journal,
+    /// What was known when it was planned, and what the user should know of it.
+    pub facts: Facts,
+    pub notices: Vec<String>,
+    pub groups: Groups,
     /// What earlier sessions left; none for a new run.
     pub past: Option<Past>,
     /// Part of `sink`: what stages reported.
     pub tally: Arc<Tally>,
     /// SIGINT, SIGTERM and SIGHUP as they come.
     pub signals: mpsc::UnboundedReceiver<Signal>,
+}
+
+/// How a run ended.
+pub struct Ended {
+    pub verdict: Verdict,
+    /// It came to its stages. Otherwise they are as earlier sessions left them.
+    pub began: bool,
 }
 
 /// An attempt that is over.
@@ -47,10 +60,16 @@ struct Over {
 
 impl Drive {
     /// Runs everything to its end.
-    pub async fn run(mut self) -> Verdict {
+    pub async fn run(mut self) -> Ended {
+        self.begin();
+        let asked = Instant::now();
+        if let Err((reason, verdict)) = self.turn_of_run().await {
+            self.emit(Kind::Stopping { reason });
+            self.emit(Kind::RunFinished { verdict, nanos: asked.elapsed().as_nanos() as u64 });
+            return Ended { verdict, began: false };
+        }
         let began = Instant::now();
         let plan = self.plan.clone();
-        self.begin();
         let (told, mut over) = mpsc::unbounded_channel::<Over>();
         let mut stops: Vec<Option<watch::Sender<Stop>>> = (0..plan.stages.len()).map(|_| None).collect();
         let Past { mut schedule, mut results, mut left, earlier } = match self.past.take() {
@@ -71,6 +90,12 @@ impl Drive {
                             Ok(()) => {}
                             Err(message) => inputs.push(Input::Approval { stage, result: ApprovalResult::Rejected(message) }),
                         },
+                        Action::AskTurn { stage } => {
+                            let taker = Some((stage, plan.stages[stage].id.clone()));
+                            let concurrency = plan.stages[stage].concurrency.as_ref();
+                            let result = concurrency.map_or(Some(TurnResult::Taken), |concurrency| self.groups.ask(taker, concurrency));
+                            inputs.extend(result.map(|result| Input::Turn { stage, result }));
+                        }
                         Action::Start { stage, attempt } => {
                             if let Some(input) = self.start(stage, attempt, &results, &mut stops, &told) {
                                 inputs.push(input);
@@ -91,11 +116,12 @@ impl Drive {
                             let left = left[stage].take().unwrap_or_default();
                             let settled = self.settle(stage, attempt, outcome, took, left);
                             results.settle(stage, settled);
+                            self.groups.release(stage);
                         }
                         Action::Stopping(reason) => self.emit(Kind::Stopping { reason: reason.to_string() }),
                         Action::Done(verdict) => {
                             self.emit(Kind::RunFinished { verdict, nanos: began.elapsed().as_nanos() as u64 });
-                            return verdict;
+                            return Ended { verdict, began: true };
                         }
                     }
                 }
@@ -117,7 +143,37 @@ impl Drive {
                 }
                 Some(signal) = self.signals.recv() => inputs.push(Input::Signal(signal)),
                 () = until(began, wake) => inputs.push(Input::Tick),
+                news = self.groups.news() => inputs.extend(news.into_iter().filter_map(|news| match news {
+                    News::Turn(stage, result) => stage.map(|stage| Input::Turn { stage, result }),
+                    News::Superseded(by) => Some(Input::Superseded(by)),
+                })),
                 said = approvals.said() => inputs.extend(said.into_iter().map(|(stage, result)| Input::Approval { stage, result })),
+            }
+        }
+    }
+
+    /// Waits for the turn of the whole run, if it takes one. No time of the run passes meanwhile, and no stage is touched; an error is why
+    /// it ends here.
+    async fn turn_of_run(&mut self) -> Result<(), (String, Verdict)> {
+        let Some(concurrency) = self.plan.concurrency.clone() else { return Ok(()) };
+        let mut answer = self.groups.ask(None, &concurrency);
+        loop {
+            match answer.take() {
+                Some(TurnResult::Taken) => return Ok(()),
+                Some(TurnResult::Refused(message)) => return Err((message, Verdict::Failed)),
+                None => {}
+            }
+            tokio::select! {
+                Some(signal) = self.signals.recv() => {
+                    let verdict = if signal == Signal::Interrupt { Verdict::Interrupted } else { Verdict::Terminated };
+                    return Err((StopReason::Signal(signal).to_string(), verdict));
+                }
+                news = self.groups.news() => for news in news {
+                    match news {
+                        News::Turn(_, result) => answer = Some(result),
+                        News::Superseded(by) => return Err((StopReason::Superseded(by).to_string(), Verdict::Interrupted)),
+                    }
+                },
             }
         }
     }
@@ -129,7 +185,9 @@ impl Drive {
         let (file, jobs, stages) = (plan.file.display().to_string(), self.options.jobs.get(), planned(plan));
         let schema = event::SCHEMA;
         let Some(past) = &self.past else {
-            self.emit(Kind::RunStarted { schema, runner, run, pipeline, file, jobs, stages, git: None });
+            let (git, trigger) = (checkout(&self.facts), Some(trigger(&self.facts)));
+            self.emit(Kind::RunStarted { schema, runner, run, pipeline, file, jobs, stages, git, trigger });
+            self.notices.iter().for_each(|message| self.emit(Kind::Warning { message: message.clone() }));
             return;
         };
         let (session, settled) = (self.journal.session(), past.settled());
@@ -216,6 +274,17 @@ impl Drive {
     fn emit(&self, kind: Kind) {
         self.sink.emit(&Event { at: now(), kind });
     }
+}
+
+/// None outside of a repository.
+fn checkout(facts: &Facts) -> Option<GitFacts> {
+    let (branch, sha, dirty) = (facts.git_branch.clone(), facts.git_sha.clone(), facts.dirty);
+    (branch.is_some() || sha.is_some() || dirty.is_some()).then_some(GitFacts { branch, sha, dirty })
+}
+
+fn trigger(facts: &Facts) -> Trigger {
+    let (event, trust) = (facts.event.to_string(), facts.trust.to_string());
+    Trigger { event, trust, subject: facts.subject(), pipeline_from: facts.pipeline_from.as_ref().map(ToString::to_string) }
 }
 
 fn planned(plan: &Plan) -> Vec<PlannedStage> {

@@ -10,13 +10,20 @@ use journal::Header;
 use pipeline::build::{PlanRequest, Refused};
 use pipeline::compose::Files;
 use pipeline::diagnostic::{Diagnostic, render};
-use pipeline::facts::Facts;
-use pipeline::plan::Plan;
+use pipeline::facts::{Changed, Facts};
+use pipeline::plan::{Plan, Stage};
 use pipeline::source::Sources;
 
 use crate::args::{Color, Global, Source};
+use crate::around;
 use crate::error::CliError;
-use crate::git;
+use crate::revision::Revision;
+use crate::{facts, git};
+
+/// The plugins that exist, bundled and by path below the folder of the pipeline file.
+pub fn plugins(root: &Path) -> PluginFiles {
+    PluginFiles::new(bundled::PLUGINS.iter().copied(), root)
+}
 
 /// A plan and what it was made with.
 pub struct Loaded {
@@ -24,7 +31,7 @@ pub struct Loaded {
     pub warnings: Vec<Diagnostic>,
     pub registry: Registry,
     pub plugins: Arc<PluginFiles>,
-    /// What was known of the checkout.
+    /// What was known of the world.
     pub facts: Facts,
 }
 
@@ -43,21 +50,55 @@ pub fn registry(unconfined: bool) -> Registry {
         .with(capability_secrets::Secrets)
 }
 
-/// Reads and plans a pipeline. `complete`: inputs without a value are mistakes. `seed`: of the placeholders that stand for secrets.
-pub fn load(source: &Source, global: &Global, run: &str, seed: [u8; 32], complete: bool) -> Result<Loaded, CliError> {
-    let file = pipeline_file(&source.file)?;
-    let bytes =
-        std::fs::read(&file).map_err(|e| CliError::usage(format!("{}: {e}", file.display()), "make the file readable, or name another"))?;
-    let text = pipeline::raw::decode(bytes).map_err(|mistake| invalid(&[mistake], &Sources::new(&file, ""), global))?;
+/// A pipeline file that was read and is not yet planned.
+pub struct Opened<'a> {
+    pub file: &'a Path,
+    pub root: &'a Path,
+    pub text: &'a str,
+    pub files: &'a dyn Files,
+    pub facts: &'a Facts,
+}
+
+/// Reads and plans a pipeline. `running`: it is about to run, so that inputs without a value are mistakes and `git` is asked what changed.
+/// `seed`: of the placeholders that stand for secrets.
+pub fn load(source: &Source, global: &Global, run: &str, seed: [u8; 32], running: bool) -> Result<Loaded, CliError> {
+    load_as(source, global, run, seed, running, &|_| Ok(None))
+}
+
+/// Like [`load`], with another text than the file holds where `instead` gives one.
+pub fn load_as(
+    source: &Source,
+    global: &Global,
+    run: &str,
+    seed: [u8; 32],
+    running: bool,
+    instead: &dyn Fn(&Opened<'_>) -> Result<Option<String>, CliError>,
+) -> Result<Loaded, CliError> {
+    let named = source.occasion.pipeline_from.as_deref();
+    let file = pipeline_file(&source.file, named.is_some())?;
     let root = match file.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    let root = root.canonicalize().map_err(|e| anyhow::anyhow!("{}: {e}", root.display()))?;
-    let git = git::head(&root);
-    let facts = Facts { run: run.to_owned(), git_branch: git.branch, git_sha: git.sha, placeholder_seed: seed, ..Facts::default() };
-    let files = Repository { folder: root.clone(), top: git::top(&root).unwrap_or_else(|| root.clone()) };
-    let text = Text { file: &file, root: &root, text: &text, files: &files, inputs: &source.inputs, complete };
+    let root = root
+        .canonicalize()
+        .map_err(|e| CliError::usage(format!("{}: {e}", root.display()), "name a pipeline file in a folder that exists"))?;
+    let revision = named.map(|name| Revision::named(&root, name)).transpose()?;
+    let bytes = match &revision {
+        None => std::fs::read(&file)
+            .map_err(|e| CliError::usage(format!("{}: {e}", file.display()), "make the file readable, or name another"))?,
+        Some(revision) => revision
+            .bytes(Path::new(file.file_name().unwrap_or_default()))
+            .map_err(|why| CliError::usage(why, "name the pipeline file as it is called there, or another revision"))?,
+    };
+    let text = pipeline::raw::decode(bytes).map_err(|mistake| invalid(&[mistake], &Sources::new(&file, ""), global))?;
+    let from = revision.as_ref().map(|revision| revision.facts().clone());
+    let facts = Facts { run: run.to_owned(), placeholder_seed: seed, ..facts::find(&source.occasion, &root, from, running)? };
+    let repository = Repository { folder: root.clone(), top: git::top(&root).unwrap_or_else(|| root.clone()) };
+    let files: &dyn Files = revision.as_ref().map_or(&repository, |revision| revision);
+    let other = instead(&Opened { file: &file, root: &root, text: &text, files, facts: &facts })?;
+    let text = other.as_deref().unwrap_or(&text);
+    let text = Text { file: &file, root: &root, text, files, inputs: &source.inputs, complete: running };
     plan(&text, facts, source.unconfined, global)
 }
 
@@ -119,7 +160,14 @@ struct Text<'a> {
 
 fn plan(text: &Text<'_>, facts: Facts, unconfined: bool, global: &Global) -> Result<Loaded, CliError> {
     let registry = registry(unconfined);
-    let plugins = Arc::new(PluginFiles::new(bundled::PLUGINS.iter().copied(), text.root));
+    let plugins = plugins(text.root);
+    let plugins = Arc::new(match &facts.pipeline_from {
+        None => plugins,
+        Some(revision) => {
+            let revision = Revision::of(text.root, revision)?;
+            plugins.reading(Box::new(move |path| revision.bytes(path)))
+        }
+    });
     let request = PlanRequest {
         file: text.file,
         root: text.root,
@@ -133,9 +181,28 @@ fn plan(text: &Text<'_>, facts: Facts, unconfined: bool, global: &Global) -> Res
         host_env: |name| std::env::var(name).ok(),
     };
     match pipeline::build::plan(&request) {
-        Ok((plan, warnings)) => Ok(Loaded { plan, warnings, registry, plugins, facts }),
+        Ok((plan, warnings)) => {
+            let mistakes = around::mistakes(&plan, unconfined);
+            if !mistakes.is_empty() {
+                return Err(invalid(&mistakes, &plan.sources, global));
+            }
+            Ok(Loaded { plan, warnings, registry, plugins, facts })
+        }
         Err(Refused { sources, diagnostics }) => Err(invalid(&diagnostics, &sources, global)),
     }
+}
+
+/// What the user should know before the run: that nobody can tell what changed, where a stage asks.
+pub fn notices(loaded: &Loaded) -> Vec<String> {
+    let Changed::Unknown(why) = &loaded.facts.changed else { return Vec::new() };
+    let asks = |stage: &Stage| {
+        let condition = stage.when.as_ref().map(|when| when.source()).unwrap_or_default();
+        !stage.if_changed.is_empty() || condition.contains("changed(")
+    };
+    if !loaded.plan.stages.iter().any(asks) {
+        return Vec::new();
+    }
+    vec![format!("every file counts as changed: {why}")]
 }
 
 /// What the pipeline includes, for the run's record: paths as they are asked for again.
@@ -145,10 +212,10 @@ pub fn included(loaded: &Loaded) -> Vec<(String, String)> {
     loaded.plan.sources.included().map(|(file, text)| (path(file), text.to_owned())).collect()
 }
 
-/// The file itself, or `pipeline.toml` of a folder.
-fn pipeline_file(path: &Path) -> Result<PathBuf, CliError> {
+/// The file itself, or `pipeline.toml` of a folder. One of another revision need not be in the checkout.
+fn pipeline_file(path: &Path, elsewhere: bool) -> Result<PathBuf, CliError> {
     let file = if path.is_dir() { path.join("pipeline.toml") } else { path.to_owned() };
-    if file.is_file() {
+    if elsewhere || file.is_file() {
         return Ok(file);
     }
     let hint = match nearest_pipeline(path) {
@@ -165,7 +232,7 @@ fn nearest_pipeline(path: &Path) -> Option<PathBuf> {
     from.ancestors().map(|folder| folder.join("pipeline.toml")).find(|file| file.is_file())
 }
 
-fn invalid(mistakes: &[Diagnostic], sources: &Sources, global: &Global) -> CliError {
+pub fn invalid(mistakes: &[Diagnostic], sources: &Sources, global: &Global) -> CliError {
     CliError::Invalid { rendered: render(mistakes, sources, color(global, &std::io::stderr())) }
 }
 

@@ -5,21 +5,30 @@
 
 mod approvals;
 mod args;
+mod around;
 mod attempt;
+mod caches;
 mod commands;
 mod context;
 mod drive;
 mod error;
+mod facts;
 mod fault;
 mod git;
+mod groups;
 mod history;
+mod init;
+mod learn;
 mod load;
 mod past;
 mod results;
+mod revision;
 mod running;
 mod runs;
+mod services;
 mod so_far;
 mod style;
+mod usage;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -84,6 +93,7 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
             drop(out);
             commands::exec::run(args, &cli.global)
         }
+        Command::Init(args) => commands::init::run(args, &cli.global, &mut out),
         Command::Resume(args) => {
             drop(out);
             commands::resume::run(args, &cli.global)
@@ -107,6 +117,7 @@ fn run(cli: &Cli) -> Result<Ending, CliError> {
         Command::Inspect(args) => commands::inspect::run(args, &cli.global, &mut out),
         Command::Doctor => commands::doctor::run(&cli.global, &mut out),
         Command::Completions { shell } => printed(commands::completions::completions(*shell, &mut out)),
+        Command::Schema => commands::schema::run(&mut out),
         Command::Man => printed(commands::completions::man(&mut out)),
     }
 }

@@ -19,10 +19,13 @@ use workspace::{Run, State};
 
 use crate::args::{Format, Global, Reports};
 use crate::attempt::{Attempts, protected};
+use crate::caches::Caches;
 use crate::commands::doctor;
-use crate::drive::Drive;
+use crate::drive::{Drive, Ended};
 use crate::error::{CliError, Ending};
 use crate::git;
+use crate::groups::{self, Groups};
+use crate::learn::Watch;
 use crate::load::{self, Loaded};
 use crate::past::{Past, Recorded};
 use crate::so_far::Origin;
@@ -37,6 +40,10 @@ pub struct Running {
     /// What earlier sessions left; none for a new run.
     pub past: Option<Recorded>,
     pub in_doubt: Option<InDoubt>,
+    /// Of a run that finds out which grants its stages need.
+    pub watch: Option<Arc<Watch>>,
+    /// What the user should know before it begins.
+    pub notices: Vec<String>,
 }
 
 /// Runs it to its end, or to where it waits for a person.
@@ -53,7 +60,7 @@ pub fn run(running: Running, reports: &Reports, global: &Global) -> Result<Endin
 }
 
 async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<Ending, CliError> {
-    let Running { loaded, state, folder, journal, options, mut past, in_doubt } = running;
+    let Running { loaded, state, folder, journal, options, mut past, in_doubt, notices, watch } = running;
     let Loaded { plan, registry, plugins, facts, .. } = loaded;
     let plan = Arc::new(plan);
     let secrets = Secrets::new(machine(&plan.root));
@@ -71,6 +78,9 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
     let host = host::Options { code, exe: load::exe(), registry, sink: sink.clone(), seed, at_once };
     let host = Host::new(host).map_err(anyhow::Error::from)?;
     let signals = signals()?;
+    let takes_turns = plan.concurrency.is_some() || plan.stages.iter().any(|stage| stage.concurrency.is_some());
+    let folder_of_groups = if takes_turns { groups::folder(&plan.root)? } else { std::path::PathBuf::new() };
+    let groups = Groups::new(folder_of_groups, &run, sink.clone());
     let protected = protected(&plan);
     let (mut begun, mut told) = (std::collections::HashMap::new(), Vec::new());
     let past: Option<Past> = match past {
@@ -90,18 +100,35 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         sink: sink.clone(),
         run: folder,
         blobs: state.blobs(),
-        origin: Arc::new(Origin::new(state, header, facts, ended)),
+        caches: Caches::new(state.caches(), &facts, sink.clone()),
+        origin: Arc::new(Origin::new(state, header, facts.clone(), ended)),
         protected,
         journal: journal.clone(),
         begun,
         secrets,
         in_doubt,
+        watch,
     });
-    let drive =
-        Drive { plan, run, options, attempts: attempts.clone(), sink, reports, told, journal: journal.clone(), past, tally, signals };
-    let verdict = drive.run().await;
+    let journal_of_run = journal.clone();
+    let drive = Drive {
+        plan,
+        run,
+        options,
+        attempts: attempts.clone(),
+        sink,
+        reports,
+        told,
+        journal: journal_of_run,
+        facts,
+        notices,
+        groups,
+        past,
+        tally,
+        signals,
+    };
+    let Ended { verdict, began } = drive.run().await;
     // what could not be recorded is done again, in the folders that it was done in
-    if verdict != event::Verdict::Waiting && journal.failed().is_none() {
+    if began && verdict != event::Verdict::Waiting && journal.failed().is_none() {
         attempts.run.clear().map_err(anyhow::Error::from)?;
     }
     drop(attempts);

@@ -125,7 +125,7 @@ impl Origin {
             base: facts.git_base.clone(),
             pull_request: facts.pull_request.clone(),
             sha: facts.git_sha.clone(),
-            dirty: facts.git_sha.is_some().then_some(facts.dirty),
+            dirty: facts.dirty,
             stages,
             previous: self.previous.get_or_init(|| previous(&self.state, header, facts)).clone(),
         }

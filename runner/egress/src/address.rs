@@ -52,6 +52,20 @@ impl Scope {
     }
 }
 
+/// Whether somebody may open a host by a word on the command line: a name (what it leads to is judged when it is looked up), or an address of
+/// the public Internet or of this machine. `host`, `host:port` or `[fd00::1]:port`.
+///
+/// # Errors
+/// What the address is instead, as in [`Reach::describe`].
+pub fn confirmable(host: &str) -> Result<(), &'static str> {
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.split(']').next());
+    let plain = || if host.matches(':').count() == 1 { host.split(':').next().unwrap_or(host) } else { host };
+    match bracketed.unwrap_or_else(plain).parse().map(reach) {
+        Ok(Reach::Private(what) | Reach::Never(what)) => Err(what),
+        _ => Ok(()),
+    }
+}
+
 const METADATA: &str = "a cloud's metadata address";
 
 pub fn reach(address: IpAddr) -> Reach {
@@ -131,6 +145,16 @@ fn embedded(segments: &[u16; 8]) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::{Reach, reach};
+
+    #[test]
+    fn only_public_addresses_and_this_machine_are_confirmed_by_number() {
+        for yes in ["api.example", "api.example:443", "127.0.0.1:8080", "[::1]:80", "1.1.1.1"] {
+            assert_eq!(confirmable(yes), Ok(()), "{yes}");
+        }
+        for no in ["169.254.169.254", "169.254.169.254:80", "10.0.0.1:443", "[fd00::1]:80", "fd00:ec2::254"] {
+            assert!(confirmable(no).is_err(), "{no}");
+        }
+    }
 
     #[test]
     fn addresses_lead_where_the_registries_say() {

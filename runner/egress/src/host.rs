@@ -19,7 +19,8 @@ pub enum Host {
 impl Host {
     /// A host as it stands in a URL or an authority: an IPv6 address is in brackets. None of a name with an empty label.
     pub fn parse(text: &str) -> Result<Option<Host>, url::ParseError> {
-        Ok(Host::from_url(url::Host::parse(text)?))
+        let whole = |host: &Host| !matches!(host, Host::Name(name) if name.split('.').any(str::is_empty));
+        Ok(Host::from_url(url::Host::parse(text)?).filter(whole))
     }
 
     pub fn of(url: &Url) -> Option<Host> {
@@ -30,7 +31,7 @@ impl Host {
         Some(match host {
             url::Host::Domain(name) => {
                 let name = name.strip_suffix('.').unwrap_or(&name);
-                if name.split('.').any(str::is_empty) {
+                if name.is_empty() {
                     return None;
                 }
                 Host::Name(name.to_owned())

@@ -27,7 +27,7 @@ mod proxy;
 mod resolve;
 mod tunnel;
 
-pub use address::{Reach, Scope, reach};
+pub use address::{Reach, Scope, confirmable, reach};
 pub use allow::{AllowList, Entry, EntryError};
 pub use dial::{DialError, dial};
 pub use host::Host;

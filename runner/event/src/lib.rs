@@ -4,12 +4,14 @@
 //! reports for other systems (`report`) and the journal are readers of the same stream. The crate is pure: no clock, no file, no printing.
 //! A field is added freely; a field that changes its meaning raises [`SCHEMA`].
 
+mod around;
 mod finding;
 mod origin;
 mod stage;
 
+pub use around::{CacheResult, ServiceState};
 pub use finding::{Finding, Location, Severity, TestCase, TestStatus};
-pub use origin::{FileLine, GitFacts, Place};
+pub use origin::{FileLine, GitFacts, Place, Trigger};
 pub use stage::{Artifact, Blocked, DenialRecord, FailureKind, Outcome, StageRef, Verdict};
 
 use std::sync::Arc;
@@ -68,6 +70,9 @@ pub enum Kind {
         /// What is known of the checkout; none outside of a repository, and in what older runners wrote.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         git: Option<GitFacts>,
+        /// What set the run off; none in what older runners wrote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trigger: Option<Trigger>,
     },
     /// First of a resumed session, in the place of `RunStarted`. What earlier sessions settled follows as the events that it was, without
     /// its output, and then what is new.
@@ -154,6 +159,30 @@ pub enum Kind {
         stage: StageRef,
         denial: DenialRecord,
     },
+    /// A cache was looked up before an attempt, or saved after it.
+    Cache {
+        stage: StageRef,
+        attempt: u32,
+        name: String,
+        result: CacheResult,
+        /// The first part of the key that no entry has; none after a hit.
+        part: Option<String>,
+        /// Of what was found or saved.
+        bytes: u64,
+        /// What it took.
+        nanos: u64,
+    },
+    /// How one of the stage's services stands.
+    Service {
+        stage: StageRef,
+        attempt: u32,
+        service: String,
+        state: ServiceState,
+        /// What was started; what says that it is ready; why it is not. May have several lines.
+        message: String,
+        /// Since it was started.
+        nanos: u64,
+    },
     /// A resumed run does the stage again, as if it had never started; its attempts are numbered on from there.
     StageReset {
         stage: StageRef,
@@ -174,6 +203,15 @@ pub enum Kind {
         approved: bool,
         by: String,
         note: String,
+    },
+    /// A stage, or with none the whole run, waits for its turn in a group. Again whenever another run is the one that it waits for.
+    GroupWaiting {
+        stage: Option<StageRef>,
+        group: String,
+        /// The run that has the group; none if nobody can tell.
+        holder: Option<String>,
+        /// The stage of that run; none if all of it has the group.
+        holder_stage: Option<String>,
     },
     /// After a crash nobody knows whether an effect happened: the stage neither passed nor failed, and a person decides.
     StageSuspended {

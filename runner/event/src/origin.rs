@@ -48,6 +48,21 @@ pub struct GitFacts {
     pub dirty: Option<bool>,
 }
 
+/// What set a run off, and how far what runs is trusted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Trigger {
+    /// `push`, `pull-request`, `schedule` or `manual`.
+    pub event: String,
+    /// `local`, `branch`, `tag`, `pull-request` or `fork`.
+    pub trust: String,
+    /// What the run is of, for people: `tag v1.2`, `pull request 7 into main`, `feature/x`.
+    pub subject: String,
+    /// The revision that the pipeline was taken from, where that is not the checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline_from: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -65,6 +65,8 @@ pub enum FailureKind {
     Host,
     /// Its approval was rejected, or was not given in time.
     Rejected,
+    /// Another run had its group, and it was not to wait.
+    Busy,
     /// A replay asked the world for something else than what is recorded.
     Diverged,
 }

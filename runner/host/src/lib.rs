@@ -18,7 +18,7 @@ mod wasi;
 pub use compile::{ARGUMENT as COMPILE_ARGUMENT, CompileError, compile_main};
 pub use ended::Suspended;
 pub use engine::CONFIGURATION;
-pub use plugin::{Found, PluginFile, PluginFiles, SECTION};
+pub use plugin::{Found, PluginFile, PluginFiles, Reader, SECTION};
 pub use run::{Attempt, Finished, Given, Host, HostError, Options, Stop, Track};
 pub use store::CodeStore;
 pub use store::StoreError;

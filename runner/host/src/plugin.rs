@@ -68,17 +68,28 @@ pub fn read(bytes: &[u8]) -> Result<Found, String> {
     Ok(found)
 }
 
+/// Reads a local component, by its path as `uses` says it. What can't be read is said for people.
+pub type Reader = Box<dyn Fn(&Path) -> Result<Vec<u8>, String> + Send + Sync>;
+
 /// The plugins that a pipeline may name: bundled ones by name, local ones by path.
 pub struct PluginFiles {
     bundled: BTreeMap<&'static str, &'static [u8]>,
     /// Local paths are relative to this folder.
     root: PathBuf,
+    /// In the place of the folder's files.
+    reader: Option<Reader>,
     found: Mutex<BTreeMap<String, Arc<PluginFile>>>,
 }
 
 impl PluginFiles {
     pub fn new(bundled: impl IntoIterator<Item = (&'static str, &'static [u8])>, root: &Path) -> Self {
-        PluginFiles { bundled: bundled.into_iter().collect(), root: root.to_owned(), found: Mutex::default() }
+        PluginFiles { bundled: bundled.into_iter().collect(), root: root.to_owned(), reader: None, found: Mutex::default() }
+    }
+
+    /// Local components come from elsewhere than the files that are there.
+    #[must_use]
+    pub fn reading(self, reader: Reader) -> Self {
+        PluginFiles { reader: Some(reader), ..self }
     }
 
     /// The file that `uses` names, read once.
@@ -102,6 +113,10 @@ impl PluginFiles {
         }
         let path = self.root.join(uses);
         let error = |message: String, hint: &str| PluginError { message, hint: Some(hint.to_owned()) };
+        if let Some(reader) = &self.reader {
+            let bytes = reader(Path::new(uses)).map_err(|message| PluginError { message, hint: None })?;
+            return describe(uses, Cow::Owned(bytes), Provenance::Local(path));
+        }
         let meta = std::fs::metadata(&path)
             .map_err(|e| error(format!("{}: {e}", path.display()), "the path is relative to the pipeline file's folder"))?;
         if !meta.is_file() || meta.len() > LARGEST {

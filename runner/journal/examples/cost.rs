@@ -168,6 +168,8 @@ fn header() -> Header {
         inputs: Vec::new(),
         git_branch: None,
         git_sha: None,
+        facts: String::new(),
+        included: Vec::new(),
         unconfined: false,
         jobs: 2,
         fail_fast: false,

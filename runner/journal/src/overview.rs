@@ -204,6 +204,7 @@ mod tests {
             jobs: 2,
             stages: vec![planned("lint"), planned("test")],
             git: None,
+            trigger: None,
         }
     }
 

@@ -74,6 +74,7 @@ pub(crate) fn services(pipeline: &Pipeline, values: &dyn Values, text: &str, dia
         let source = service.source.clone().unwrap_or(crate::plan::ServiceSource::Command(Vec::new()));
         services.push(Service {
             name: service.name.name.clone(),
+            span: service.name.span.clone(),
             source,
             env,
             toolchains: service.toolchains.clone(),
@@ -156,7 +157,7 @@ pub(crate) fn caches(
                 }
             });
         }
-        found.push(CacheUse { name: name.value.clone(), paths: cache.paths.clone(), key });
+        found.push(CacheUse { name: name.value.clone(), span: name.span.clone(), paths: cache.paths.clone(), key });
     }
     found
 }

@@ -27,8 +27,10 @@ pub struct Facts {
     pub git_base: Option<String>,
     /// The number of the pull request, as the forge tells it.
     pub pull_request: Option<String>,
-    /// Files differ from the commit.
-    pub dirty: bool,
+    /// Whether files differ from the commit; none where nobody looked.
+    pub dirty: Option<bool>,
+    /// The pipeline file, what it includes and its local plugins are those of this revision, whatever the checkout holds.
+    pub pipeline_from: Option<Revision>,
     pub changed: Changed,
     /// Of the placeholders that stand for secrets: the run's seed.
     #[serde(skip)]
@@ -55,6 +57,20 @@ impl Facts {
                 (None, None) => "no repository".to_owned(),
             },
         }
+    }
+}
+
+/// A revision as it was named, and the commit that it was then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    pub name: String,
+    pub commit: String,
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = self.commit.get(..12).unwrap_or(&self.commit);
+        if self.commit.starts_with(&self.name) { f.write_str(short) } else { write!(f, "{} ({short})", self.name) }
     }
 }
 

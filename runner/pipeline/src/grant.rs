@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::diagnostic::Diagnostic;
+use crate::learning::{Learning, Lesson};
 use crate::node::Node;
 use crate::plan::SecretUse;
 
@@ -29,6 +30,9 @@ pub trait GrantSchema: Send + Sync {
     /// TOML for a hint: the smallest grant of this kind, as it would stand in the file.
     fn example(&self) -> &'static str;
 
+    /// JSON Schema of the grant, for editors. What it refuses, `decode` refuses too.
+    fn json_schema(&self) -> serde_json::Value;
+
     /// Keys whose strings are paths or URLs. Only there may a value from outside (git, a string input, an output) stand, and only as one
     /// whole segment between `/`, percent-encoded; anywhere else `pipeline` refuses it before `decode` is called.
     fn path_keys(&self) -> &'static [&'static str] {
@@ -37,6 +41,28 @@ pub trait GrantSchema: Send + Sync {
 
     /// Decodes a grant after interpolation. Pushes every mistake; `None` if the grant can't be used at all.
     fn decode(&self, node: &Node, context: &GrantContext, diagnostics: &mut Vec<Diagnostic>) -> Option<Arc<dyn Grant>>;
+
+    /// The grant for a learning run, as TOML that could stand behind the key: wide enough to see what the stage wants, and no wider than
+    /// what somebody confirmed. None: it stays as it stands in the file.
+    ///
+    /// # Errors
+    /// Why nothing can be learned of this stage.
+    fn learning(&self, stage: &Learning<'_>) -> Result<Option<String>, String> {
+        let _ = stage;
+        Ok(None)
+    }
+
+    /// The smallest grant that allows what a learning run saw, as TOML that could stand behind the key; none where nothing of it was used.
+    fn learned(&self, lesson: &Lesson<'_>) -> Option<String> {
+        let _ = lesson;
+        None
+    }
+
+    /// The host that somebody could confirm so that this effect, which was denied, would be granted: `api.example`, `localhost:8080`.
+    fn confirmable(&self, denied: &Used<'_>) -> Option<String> {
+        let _ = denied;
+        None
+    }
 }
 
 /// What a grant may depend on besides its own table.

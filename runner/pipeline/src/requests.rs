@@ -34,7 +34,7 @@ pub(crate) fn check(stage: &Stage, plugin: &PluginInfo, schemas: &[Arc<dyn Grant
     let name = shown(&manifest.name);
     for (key, _) in &stage.grants {
         let Some(schema) = schemas.iter().find(|schema| schema.name() == key.name) else { continue };
-        if manifest.request(schema.name()).is_none() && !imports(plugin, schema.interfaces()) && !imports(plugin, schema.standard()) {
+        if !can_use(plugin, &**schema) {
             let message = format!("the plugin `{name}` can't use `{}`: it neither asks for it nor imports it", schema.name());
             diagnostics.push(Diagnostic::error("grant-unused", key.span.clone(), message).hint("remove the grant"));
         }
@@ -88,6 +88,11 @@ pub(crate) fn check(stage: &Stage, plugin: &PluginInfo, schemas: &[Arc<dyn Grant
             None => {}
         }
     }
+}
+
+/// Whether a plugin has any use for a grant: it asks for it, or imports what the grant is about.
+pub fn can_use(plugin: &PluginInfo, schema: &dyn GrantSchema) -> bool {
+    plugin.manifest.request(schema.name()).is_some() || imports(plugin, schema.interfaces()) || imports(plugin, schema.standard())
 }
 
 fn imports(plugin: &PluginInfo, prefixes: &[&str]) -> bool {

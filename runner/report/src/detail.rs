@@ -1,10 +1,10 @@
 //! What is said about one stage: the line with which it ends, and what a failure looks like from close by. Shared by the terminal and
 //! the plain log, which differ in where they put it.
 
-use event::{Blocked, DenialRecord, FailureKind, Finding, GitFacts, Location, Outcome, Severity, TestCase, TestStatus};
+use event::{Blocked, DenialRecord, FailureKind, Finding, GitFacts, Location, Outcome, Severity, TestCase, TestStatus, Trigger};
 
 use crate::duration;
-use crate::model::{Asking, Results, SHOWN, Stage, State};
+use crate::model::{Asking, Queued, Results, SHOWN, Stage, State};
 use crate::sanitize;
 use crate::style::{Line, Role, Symbols};
 
@@ -34,7 +34,7 @@ pub fn standing(stage: &Stage, symbols: &Symbols) -> Option<(Role, &'static str,
         }
         State::Asking(_) => Some((Role::Warn, symbols.person, "waiting")),
         State::Suspended => Some((Role::Warn, symbols.person, "in doubt")),
-        State::Planned | State::Running(_) | State::Waiting(_) => None,
+        State::Planned | State::Running(_) | State::Waiting(_) | State::Queued(_) => None,
     }
 }
 
@@ -43,6 +43,29 @@ pub fn asking(asking: &Asking) -> String {
     let Asking { environment, count, given, .. } = asking;
     let progress = if *count > 1 { format!(" ({given} of {count})") } else { String::new() };
     format!("waiting for approval: {environment}{progress}")
+}
+
+/// `waiting for group deploy, held by stage canary of run 20261121-214501-9f3a1c`.
+pub fn queued(group: &str, holder: Option<&str>, holder_stage: Option<&str>) -> String {
+    let holder = match (holder, holder_stage) {
+        (Some(run), Some(stage)) => format!(", held by stage {stage} of run {run}"),
+        (Some(run), None) => format!(", held by run {run}"),
+        (None, _) => String::new(),
+    };
+    format!("waiting for group {group}{holder}")
+}
+
+/// The same of a stage.
+pub fn queueing(queued: &Queued) -> String {
+    let holder = queued.holder.as_ref();
+    self::queued(&queued.group, holder.map(|(run, _)| run.as_str()), holder.and_then(|(_, stage)| stage.as_deref()))
+}
+
+/// What set a run off: `push of main (trust: branch)`, `pipeline from stable (0123456789ab)`. Nothing where a person started it.
+pub fn trigger(trigger: &Trigger) -> Vec<String> {
+    let Trigger { event, trust, subject, pipeline_from } = trigger;
+    let set_off = (trust != "local").then(|| format!("{event} of {subject} (trust: {trust})"));
+    set_off.into_iter().chain(pipeline_from.as_ref().map(|from| format!("pipeline from {from}"))).collect()
 }
 
 /// What a person said: `approved by ana: go ahead`.
@@ -76,6 +99,7 @@ fn kind_word(kind: FailureKind) -> &'static str {
         FailureKind::Crashed => "crashed",
         FailureKind::Host => "not runnable",
         FailureKind::Rejected => "rejected",
+        FailureKind::Busy => "busy",
         FailureKind::Diverged => "diverged",
     }
 }

@@ -70,6 +70,7 @@ fn stage_line(stage: &Stage, names: usize, columns: usize, now: u64, symbols: &S
     let since = match &stage.state {
         State::Running(since) => *since,
         State::Asking(asking) => asking.since,
+        State::Queued(queued) => queued.since,
         _ => stage.began,
     };
     let mut line = head(since, now, symbols, stage.id.as_str(), names);
@@ -81,6 +82,8 @@ fn stage_line(stage: &Stage, names: usize, columns: usize, now: u64, symbols: &S
         line.push(Role::Warn, &format!("  {} attempt {} in {left}", symbols.again, stage.attempt + 1));
     } else if let State::Asking(asking) = &stage.state {
         line.push(Role::Warn, &format!("  {} {}", symbols.person, detail::asking(asking)));
+    } else if let State::Queued(queued) = &stage.state {
+        line.push(Role::Warn, &format!("  {} {}", symbols.again, detail::queueing(queued)));
     } else if let Some(live) = &stage.live {
         if stage.attempt > 1 {
             line.push(Role::Warn, &format!("  {} attempt {}", symbols.again, stage.attempt));
@@ -132,6 +135,10 @@ fn footer(run: &Run, now: u64, symbols: &Symbols) -> Line {
     let asking = run.active.iter().filter(|&&index| matches!(run.stages[index].state, State::Asking(_))).count();
     if asking > 0 {
         part(Role::Warn, format!("{asking} waiting for approval"));
+    }
+    let queued = run.active.iter().filter(|&&index| matches!(run.stages[index].state, State::Queued(_))).count();
+    if queued > 0 {
+        part(Role::Warn, format!("{queued} waiting for a group"));
     }
     if run.counts.failed > 0 {
         part(Role::Bad, format!("{} failed", run.counts.failed));

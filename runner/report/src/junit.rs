@@ -196,7 +196,7 @@ impl Suite {
                 }
                 match kind {
                     _ if *soft => End::Skipped(text),
-                    FailureKind::Failed | FailureKind::Rejected => End::Failure(detail::word(outcome).to_owned(), text),
+                    FailureKind::Failed | FailureKind::Rejected | FailureKind::Busy => End::Failure(detail::word(outcome).to_owned(), text),
                     _ => End::Error(detail::word(outcome).to_owned(), text),
                 }
             }

@@ -6,6 +6,7 @@
 //! writing; the run goes on. Nothing here decides anything about the run, and nothing here reads a clock except the terminal, which
 //! shows how long things take.
 
+mod around;
 mod code_quality;
 mod detail;
 pub mod detect;

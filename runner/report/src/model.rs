@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use event::{
-    Artifact, DenialRecord, Event, FailureKind, Finding, GitFacts, Kind, Outcome, PlannedStage, StageRef, TestCase, TestStatus, Verdict,
+    Artifact, CacheResult, DenialRecord, Event, FailureKind, Finding, GitFacts, Kind, Outcome, PlannedStage, StageRef, TestCase,
+    TestStatus, Verdict,
 };
 
 use crate::tail::Tail;
@@ -26,15 +27,25 @@ pub struct Run {
     pub settled_before: Option<usize>,
     pub stages: Vec<Stage>,
     index: HashMap<StageRef, usize>,
-    /// In the order in which they started; those that wait for a retry or an approval too.
+    /// In the order in which they started; those that wait for a retry, an approval or a turn too.
     pub active: Vec<usize>,
     /// Plugins that are being compiled: name, digest, since.
     pub compiling: Vec<(String, String, u64)>,
     pub counts: Counts,
+    pub caches: CacheCounts,
     pub stopping: Option<String>,
     pub finished: Option<(Verdict, u64)>,
     /// Columns of the longest stage id.
     pub longest_id: usize,
+}
+
+/// Caches of all attempts, by what they had.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct CacheCounts {
+    pub hit: usize,
+    pub restored: usize,
+    pub missed: usize,
+    pub saved: usize,
 }
 
 /// Stages by how they ended.
@@ -77,6 +88,8 @@ pub enum State {
     Waiting(u64),
     /// Until its environment's approvals are given.
     Asking(Asking),
+    /// Until another run makes way in their group.
+    Queued(Queued),
     /// In another session, until a person has decided about an effect.
     Suspended,
     Ended(Outcome),
@@ -87,6 +100,14 @@ pub struct Asking {
     pub environment: String,
     pub count: u32,
     pub given: u32,
+    pub since: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    pub group: String,
+    /// The run that has it, with its stage.
+    pub holder: Option<(String, Option<String>)>,
     pub since: u64,
 }
 
@@ -302,6 +323,14 @@ impl Run {
                 let since = if let State::Asking(asking) = &stage.state { asking.since } else { at };
                 stage.state = State::Asking(Asking { environment: environment.clone(), count: *count, given: *given, since });
             }
+            Kind::GroupWaiting { stage: Some(stage), group, holder, holder_stage } => {
+                let index = self.activate(stage);
+                let stage = &mut self.stages[index];
+                let since = if let State::Queued(queued) = &stage.state { queued.since } else { at };
+                let holder = holder.clone().map(|run| (run, holder_stage.clone()));
+                stage.state = State::Queued(Queued { group: group.clone(), holder, since });
+            }
+            Kind::GroupWaiting { stage: None, .. } => {}
             Kind::ApprovalGiven { stage, approved, .. } => {
                 if let State::Asking(asking) = &mut self.stage_mut(stage).state {
                     asking.given = asking.count.min(asking.given + u32::from(*approved));
@@ -346,6 +375,16 @@ impl Run {
                     }
                 }
             }
+            Kind::Cache { result, .. } => {
+                let caches = &mut self.caches;
+                *match result {
+                    CacheResult::Hit => &mut caches.hit,
+                    CacheResult::Restored => &mut caches.restored,
+                    CacheResult::Missed => &mut caches.missed,
+                    CacheResult::Saved => &mut caches.saved,
+                } += 1;
+            }
+            Kind::Service { .. } => {}
             // those that were refused are told as denials
             Kind::Connection { .. } => {}
             Kind::Stopping { reason } => self.stopping = Some(reason.clone()),

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use event::{Event, EventSink, Kind, Outcome, StageRef};
 
+use crate::around::{self, Weight};
 use crate::model::{Run, State as StageState};
 use crate::out::Out;
 use crate::style::{ASCII, Line, Role, Symbols, UNICODE};
@@ -109,14 +110,26 @@ impl Text {
                 let role = if *approved { Role::Good } else { Role::Bad };
                 vec![about(stage, Line::of(role, &detail::answer(*approved, by, note)))]
             }
-            Kind::RunStarted { runner, run, pipeline, file, jobs, stages, git, .. } => {
+            Kind::RunStarted { runner, run, pipeline, file, jobs, stages, git, trigger, .. } => {
                 let stages = detail::plural(stages.len(), "stage");
                 let mut line = Line::of(Role::Strong, pipeline);
                 if let Some(checkout) = git.as_ref().and_then(detail::checkout) {
                     line.push(Role::Text, " on ");
                     line.append(checkout);
                 }
-                vec![line.and(Role::Text, &format!(": {stages}, {jobs} at once ({file}, run {run}, runner {runner})"))]
+                let mut lines = vec![line.and(Role::Text, &format!(": {stages}, {jobs} at once ({file}, run {run}, runner {runner})"))];
+                let origin = trigger.as_ref().map(detail::trigger).unwrap_or_default();
+                if !origin.is_empty() {
+                    lines.push(Line::of(Role::Text, &origin.join(", ")));
+                }
+                lines
+            }
+            Kind::GroupWaiting { stage, group, holder, holder_stage } => {
+                let line = Line::of(Role::Warn, &detail::queued(group, holder.as_deref(), holder_stage.as_deref()));
+                vec![match stage {
+                    Some(stage) => about(stage, line),
+                    None => line,
+                }]
             }
             Kind::Compiling { plugin, .. } => vec![Line::of(Role::Faint, &format!("compiling plugin {plugin}"))],
             Kind::StageStarted { stage, attempt, plugin, .. } => {
@@ -149,6 +162,12 @@ impl Text {
                     stage,
                     Line::of(Role::Warn, "denied: ").and(Role::Text, &format!("{} {}: {}", denial.effect, denial.subject, denial.reason)),
                 )]
+            }
+            Kind::Cache { stage, .. } | Kind::Service { stage, .. } => {
+                // what is said of a cache stands in the stage's log too
+                let cache = matches!(event.kind, Kind::Cache { .. });
+                let told = around::line(&event.kind).filter(|(_, weight)| if verbose { !cache } else { cache || *weight > Weight::Detail });
+                told.into_iter().map(|(line, _)| about(stage, line)).collect()
             }
             Kind::StageRetrying { stage, attempt, outcome, delay } => {
                 let mut lines = self.rest(stage);

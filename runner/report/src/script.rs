@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use event::{
     Artifact, Blocked, DenialRecord, Event, EventSink, FailureKind, FileLine, Finding, GitFacts, Kind, Location, Outcome, Place,
-    PlannedStage, Severity, StageRef, Stream, TestCase, TestStatus, Verdict,
+    PlannedStage, Severity, StageRef, Stream, TestCase, TestStatus, Trigger, Verdict,
 };
 
 /// 2026-01-31T12:00:00Z.
@@ -71,6 +71,7 @@ pub fn started(stages: &[&str]) -> Event {
         jobs: 4,
         stages: stages.collect(),
         git: None,
+        trigger: None,
     };
     at(0.0, kind)
 }
@@ -86,6 +87,18 @@ pub fn started_on(stages: &[&str], git: GitFacts) -> Event {
     let Event { at, mut kind } = started(stages);
     if let Kind::RunStarted { git: facts, .. } = &mut kind {
         *facts = Some(git);
+    }
+    Event { at, kind }
+}
+
+/// The first event of a run that a push set off, with a pipeline of another revision.
+pub fn started_for(stages: &[&str]) -> Event {
+    let git = GitFacts { branch: Some("main".to_owned()), sha: None, dirty: Some(true) };
+    let Event { at, mut kind } = started_on(stages, git);
+    if let Kind::RunStarted { trigger, .. } = &mut kind {
+        let words = ["push", "branch", "main", "stable (0123456789ab)"].map(str::to_owned);
+        let [event, trust, subject, from] = words;
+        *trigger = Some(Trigger { event, trust, subject, pipeline_from: Some(from) });
     }
     Event { at, kind }
 }
@@ -348,14 +361,16 @@ pub fn hostile() -> Vec<Event> {
     let tests = vec![TestCase { suite: evil(), name: evil(), status: TestStatus::Failed, nanos: 1, message: evil(), location: at_evil }];
     let denial = DenialRecord { effect: evil(), subject: evil(), code: evil(), reason: evil(), remedy: Some(evil()) };
     let mut started = started(&[&id]);
-    if let Kind::RunStarted { pipeline, file, run, git, .. } = &mut started.kind {
+    if let Kind::RunStarted { pipeline, file, run, git, trigger, .. } = &mut started.kind {
         (*pipeline, *file, *run) = (evil(), evil(), evil());
         *git = Some(GitFacts { branch: Some(evil()), sha: Some(evil()), dirty: Some(true) });
+        *trigger = Some(Trigger { event: evil(), trust: evil(), subject: evil(), pipeline_from: Some(evil()) });
     }
     let outcome = Outcome::Failed { kind: FailureKind::Failed, message: evil(), soft: false, denial: Some(denial.clone()) };
     vec![
         started,
         at(0.0, Kind::Warning { message: evil() }),
+        at(0.0, Kind::GroupWaiting { stage: Some(stage(&id)), group: evil(), holder: Some(evil()), holder_stage: Some(evil()) }),
         begin(0.1, &id, 1, EVIL),
         output(0.2, &id, &format!("{EVIL}\n").repeat(20)),
         at(0.3, Kind::Findings { stage: stage(&id), findings }),

@@ -89,7 +89,7 @@ pub fn left_out(stage: &Stage) -> bool {
     match &stage.state {
         State::Ended(outcome) => matches!(outcome, Outcome::Skipped { why: event::Blocked::NotSelected }),
         State::Asking(_) | State::Suspended => false,
-        State::Planned | State::Running(_) | State::Waiting(_) => true,
+        State::Planned | State::Running(_) | State::Waiting(_) | State::Queued(_) => true,
     }
 }
 
@@ -120,7 +120,11 @@ pub fn totals(run: &Run, symbols: &Symbols) -> Vec<Line> {
         (counts.not_selected, "left out", Role::Faint),
         (of(|state| matches!(state, State::Asking(_))), "waiting for approval", Role::Warn),
         (of(|state| matches!(state, State::Suspended)), "in doubt", Role::Warn),
-        (of(|state| matches!(state, State::Planned | State::Running(_) | State::Waiting(_))), "still to run", Role::Text),
+        (
+            of(|state| matches!(state, State::Planned | State::Running(_) | State::Waiting(_) | State::Queued(_))),
+            "still to run",
+            Role::Text,
+        ),
     ];
     lines.extend(row("stages", &parts));
 
@@ -145,6 +149,15 @@ pub fn totals(run: &Run, symbols: &Symbols) -> Vec<Line> {
         severities.map(|severity| (findings[severity as usize], detail::severity(severity).1, detail::severity(severity).0)).to_vec();
     parts.push((held, "held by a baseline or ignored", Role::Faint));
     lines.extend(row("findings", &parts));
+
+    let caches = run.caches;
+    let parts = [
+        (caches.hit, "hit", Role::Good),
+        (caches.restored, "restored from older content", Role::Text),
+        (caches.missed, "missed", Role::Warn),
+        (caches.saved, "saved", Role::Faint),
+    ];
+    lines.extend(row("caches", &parts));
 
     for stage in &run.stages {
         let Some(results) = &stage.results else { continue };

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use event::{Event, EventSink, Kind, Outcome, StageRef};
 
+use crate::around::{self, Weight};
 use crate::frame::{Size, frame};
 use crate::model::{Run, State as StageState};
 use crate::style::{ASCII, Line, Role, Symbols, UNICODE, width};
@@ -207,22 +208,44 @@ impl Shared {
                 }
                 line.wrap(columns, 2)
             }
+            Kind::GroupWaiting { stage, group, holder, holder_stage } => {
+                let mut line = Line::of(Role::Warn, self.symbols.again);
+                if let Some(stage) = stage {
+                    line.push(Role::Text, " ");
+                    line.push(Role::Strong, stage.as_str());
+                }
+                let waiting = detail::queued(group, holder.as_deref(), holder_stage.as_deref());
+                line.and(Role::Warn, &format!("  {waiting}")).wrap(columns, 4)
+            }
             Kind::Output { stage, stream, bytes } if verbosity == Verbosity::Verbose => {
                 let mut lines = Vec::new();
                 let symbols = self.symbols;
                 state.open.entry(stage.clone()).or_default().feed(*stream, bytes, |line| lines.push(log_line(stage, line, symbols)));
                 lines
             }
-            Kind::RunStarted { run, pipeline, stages, jobs, git, .. } => {
+            Kind::RunStarted { run, pipeline, stages, jobs, git, trigger, .. } => {
                 let mut line = Line::of(Role::Strong, pipeline);
                 if let Some(checkout) = git.as_ref().and_then(detail::checkout) {
                     line.push(Role::Faint, &format!(" {} ", self.symbols.dot));
                     line.append(checkout);
                 }
-                for part in [detail::plural(stages.len(), "stage"), format!("{jobs} at once"), format!("run {run}")] {
+                let known = [detail::plural(stages.len(), "stage"), format!("{jobs} at once"), format!("run {run}")];
+                for part in known.into_iter().chain(trigger.as_ref().map(detail::trigger).unwrap_or_default()) {
                     line.push(Role::Faint, &format!(" {} {part}", self.symbols.dot));
                 }
                 line.wrap(columns, 2)
+            }
+            Kind::Cache { stage, .. } | Kind::Service { stage, .. } => {
+                let Some((line, weight)) = around::line(&event.kind) else { return };
+                // what is said of a cache stands in the stage's log too
+                let cache = matches!(event.kind, Kind::Cache { .. });
+                let verbose = verbosity == Verbosity::Verbose;
+                if verbose && cache || !verbose && weight == Weight::Detail {
+                    return;
+                }
+                let mut lead = Line::of(Role::Faint, stage.as_str()).and(Role::Text, "  ");
+                lead.append(line);
+                lead.wrap(columns, 4)
             }
             Kind::StageRetrying { stage, attempt, outcome, delay } => {
                 let mut lines = self.rest(state, stage);

@@ -55,6 +55,15 @@ pub enum ApprovalResult {
     Rejected(String),
 }
 
+/// What became of a stage's turn in its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TurnResult {
+    /// Until `Action::Settle` of the stage, or the end of the session.
+    Taken,
+    /// Another run has it, and the stage is not to wait. The text is the stage's whole message.
+    Refused(String),
+}
+
 #[derive(Debug, Clone)]
 pub enum Input {
     /// Once, first.
@@ -65,6 +74,8 @@ pub enum Input {
     Condition { stage: StageIndex, result: ConditionResult },
     /// The answer to `Action::AskApproval`, as late as it may come. One for a stage that does not wait for it is ignored.
     Approval { stage: StageIndex, result: ApprovalResult },
+    /// The answer to `Action::AskTurn`, as late as it may come. One for a stage that does not wait for it is ignored.
+    Turn { stage: StageIndex, result: TurnResult },
     /// In the place of `Finished`: the attempt is over, and an effect of it is in doubt until a person has decided. Nothing starts any
     /// more; once nothing runs, the run ends as `Verdict::Waiting`.
     Suspended { stage: StageIndex, attempt: u32 },
@@ -72,6 +83,8 @@ pub enum Input {
     Tick,
     /// The first stops softly, the second at once.
     Signal(Signal),
+    /// A newer run takes the place of this one: the same as an interrupt, with another reason. The text is that run's id.
+    Superseded(String),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +93,9 @@ pub enum Action {
     Evaluate { stage: StageIndex },
     /// It would start now; ask for its approval and answer with `Input::Approval`. It holds no job meanwhile.
     AskApproval { stage: StageIndex },
+    /// It would start now; ask for its turn in its group and answer with `Input::Turn`. It holds no job meanwhile. What it has is given back
+    /// at `Action::Settle`.
+    AskTurn { stage: StageIndex },
     /// Run this attempt and answer with `Input::Finished` or `Input::Suspended`. 1 is the first.
     Start { stage: StageIndex, attempt: u32 },
     /// Soft: ask the attempt to end (its commands get SIGTERM). Hard: end it now. `Input::Finished` must follow all the same.
@@ -101,6 +117,8 @@ pub enum StopReason {
     /// The run's `timeout`.
     TimedOut(Duration),
     Signal(Signal),
+    /// By the run of this id.
+    Superseded(String),
 }
 
 impl std::fmt::Display for StopReason {
@@ -110,6 +128,7 @@ impl std::fmt::Display for StopReason {
             StopReason::TimedOut(timeout) => write!(f, "the run's timeout of {} passed", humantime::format_duration(*timeout)),
             StopReason::Signal(Signal::Interrupt) => f.write_str("interrupted"),
             StopReason::Signal(Signal::Terminate) => f.write_str("terminated"),
+            StopReason::Superseded(by) => write!(f, "superseded by run {by}"),
         }
     }
 }

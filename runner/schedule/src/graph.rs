@@ -23,6 +23,9 @@ pub struct Node {
     pub soft_fail: bool,
     /// With one, the machine asks (`Action::AskApproval`) before the first attempt.
     pub approval: Option<Approval>,
+    /// It takes turns with stages of other runs: the machine asks (`Action::AskTurn`) before the first attempt of a session, and the turn is
+    /// its own until it is settled.
+    pub takes_turns: bool,
     /// For one attempt.
     pub timeout: Option<Duration>,
     pub retries: Retries,
@@ -42,6 +45,7 @@ impl Node {
             run_on: RunOn::Success,
             soft_fail: false,
             approval: None,
+            takes_turns: false,
             timeout: None,
             retries: Retries::default(),
             exclusive: false,
@@ -115,6 +119,7 @@ impl Graph {
                 run_on: stage.run_on,
                 soft_fail: stage.soft_fail,
                 approval: stage.approval,
+                takes_turns: stage.concurrency.is_some(),
                 timeout: stage.timeout,
                 retries: stage.retries,
                 exclusive: stage.workspace == WorkspaceMode::Shared,

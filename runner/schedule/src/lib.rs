@@ -1,7 +1,7 @@
 //! When each stage runs: a pure state machine, `(state, input, now) → actions`.
 //!
 //! It owns the order, the number of stages at once, the skip rules, retries, time-outs, fail-fast, cancellation, waiting for approvals
-//! and how a run is taken up again, and nothing else: it starts no stage, reads no clock, evaluates no condition, asks nobody and prints
+//! and for turns in groups, and how a run is taken up again, and nothing else: it starts no stage, reads no clock, evaluates no condition, asks nobody and prints
 //! nothing. The driver does those and reports back, so every rule here is a plain unit test with an invented `now`.
 //!
 //! ```text
@@ -26,7 +26,7 @@ mod rules;
 #[cfg(test)]
 mod model;
 
-pub use action::{Action, ApprovalResult, ConditionResult, Input, Options, Signal, StopReason};
+pub use action::{Action, ApprovalResult, ConditionResult, Input, Options, Signal, StopReason, TurnResult};
 pub use graph::{Graph, GraphError, Node, Selection, UnknownStages};
 pub use machine::Schedule;
 pub use past::{Past, PastError, Was, to_run_again};

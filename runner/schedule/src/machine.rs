@@ -9,8 +9,8 @@
 //! while it is being stopped has passed.
 //!
 //! How a run waits:
-//! - **for an approval**: the stage holds no job, and the rest goes on. Time in which nothing but approvals is waited for does not
-//!   count against the run's time-out, so that it makes no difference whether a runner waits or another one resumes.
+//! - **for an approval, or for its turn in a group**: the stage holds no job, and the rest goes on. Time in which nothing else is waited for
+//!   does not count against the run's time-out, so that it makes no difference whether a runner waits or another one resumes.
 //! - **for a decision about an effect in doubt**: nothing starts any more, what runs comes to its end, and the run ends as it stands.
 
 use std::cmp::Reverse;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use event::{Blocked, FailureKind, Outcome, Verdict};
 use pipeline::plan::{RunOn, StageIndex};
 
-use crate::action::{Action, ApprovalResult, ConditionResult, Input, Options, StopReason};
+use crate::action::{Action, ApprovalResult, ConditionResult, Input, Options, StopReason, TurnResult};
 use crate::graph::Graph;
 use crate::past::{self, Past, PastError, Was};
 use crate::retry;
@@ -45,6 +45,8 @@ enum State {
     Deciding,
     /// For `Input::Approval`.
     Asking,
+    /// For `Input::Turn`.
+    Queued(Before),
     /// For a free job.
     Ready(Before),
     Running(Option<Cause>),
@@ -66,7 +68,7 @@ enum Before {
 }
 
 impl State {
-    /// Whether it goes on without a person, and without another stage's end.
+    /// Whether it goes on without a person, without another run, and without another stage's end.
     fn is_active(&self) -> bool {
         matches!(self, State::Deciding | State::Ready(_) | State::Running(_) | State::Backoff(_))
     }
@@ -84,6 +86,8 @@ struct Record {
     /// In earlier sessions.
     took: Duration,
     approval: Option<ApprovalResult>,
+    /// It has its turn.
+    has_turn: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,13 +125,15 @@ pub struct Schedule {
     active: usize,
     /// Stages that wait for their approval.
     asking: usize,
+    /// Stages that wait for their turn.
+    queued: usize,
     /// An effect is in doubt.
     suspended: bool,
     /// Where each stage stood, until `Input::Start`.
     past: Vec<Past>,
     /// Of the run's own time, in earlier sessions.
     already: Duration,
-    /// In this session, with nothing to do but to wait for approvals; and since when it is so.
+    /// In this session, with nothing to do but to wait for approvals and turns; and since when it is so.
     idle: Duration,
     idle_since: Option<Duration>,
     mode: Mode,
@@ -149,6 +155,7 @@ impl Schedule {
             began: None,
             took: Duration::ZERO,
             approval: None,
+            has_turn: false,
         });
         Schedule {
             records: records.collect(),
@@ -161,6 +168,7 @@ impl Schedule {
             unsettled: graph.len(),
             active: 0,
             asking: 0,
+            queued: 0,
             suspended: false,
             past: Vec::new(),
             already: Duration::ZERO,
@@ -218,9 +226,11 @@ impl Schedule {
             Input::Finished { stage, attempt, outcome } => self.finished(stage, attempt, outcome, now),
             Input::Condition { stage, result } => self.condition(stage, result, now),
             Input::Approval { stage, result } => self.approval(stage, result, now),
+            Input::Turn { stage, result } => self.turn(stage, result, now),
             Input::Suspended { stage, attempt } => self.suspend(stage, attempt),
             Input::Tick => {}
             Input::Signal(signal) => self.signal(signal, now),
+            Input::Superseded(by) => self.superseded(by, now),
         }
         // What has just been reported counts before what has just run out: a stage that finished in time did not time out.
         self.fire(now);
@@ -236,17 +246,17 @@ impl Schedule {
     }
 
     fn end(&self) -> Option<Verdict> {
-        let waits = (self.suspended && self.running == 0) || (!self.options.wait && self.is_idle());
+        let waits = (self.suspended && self.running == 0) || (!self.options.wait && self.queued == 0 && self.is_idle());
         if self.unsettled == 0 { Some(self.verdict) } else { waits.then_some(Verdict::Waiting) }
     }
 
-    /// Whether there is nothing to do until someone approves or rejects.
+    /// Whether there is nothing to do until someone approves or rejects, or another run makes way.
     fn is_idle(&self) -> bool {
-        self.active == 0 && self.asking > 0
+        self.active == 0 && self.asking + self.queued > 0
     }
 
-    /// How much of its own time the run has used by `now`, all sessions together: time in which it waited for nothing but approvals is
-    /// not part of it.
+    /// How much of its own time the run has used by `now`, all sessions together: time in which it waited for nothing but approvals
+    /// and turns is not part of it.
     pub fn used(&self, now: Duration) -> Duration {
         let waited = self.idle + self.idle_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
         self.already.saturating_add(now.saturating_sub(waited))
@@ -392,7 +402,32 @@ impl Schedule {
         }
     }
 
+    /// Another run made way, or does not and the stage is not to wait for it.
+    fn turn(&mut self, stage: StageIndex, result: TurnResult, now: Duration) {
+        if !matches!(self.records[stage].state, State::Queued(_)) {
+            return;
+        }
+        match result {
+            TurnResult::Taken => {
+                self.records[stage].has_turn = true;
+                if let State::Queued(before) = self.put(stage, State::Deciding) {
+                    self.enqueue(stage, before);
+                }
+            }
+            TurnResult::Refused(message) => {
+                let soft = self.graph.node(stage).soft_fail;
+                self.settle(stage, Outcome::Failed { kind: FailureKind::Busy, message, soft, denial: None }, now);
+            }
+        }
+    }
+
+    /// It may start once a job is free, and its turn has come where it takes turns.
     fn enqueue(&mut self, stage: StageIndex, before: Before) {
+        if self.graph.node(stage).takes_turns && !self.records[stage].has_turn {
+            self.put(stage, State::Queued(before));
+            self.actions.push(Action::AskTurn { stage });
+            return;
+        }
         self.put(stage, State::Ready(before));
         self.ready.push((self.graph.height(stage), Reverse(stage)));
     }
@@ -401,9 +436,11 @@ impl Schedule {
     fn put(&mut self, stage: StageIndex, state: State) -> State {
         self.active += usize::from(state.is_active());
         self.asking += usize::from(matches!(state, State::Asking));
+        self.queued += usize::from(matches!(state, State::Queued(_)));
         let old = std::mem::replace(&mut self.records[stage].state, state);
         self.active -= usize::from(old.is_active());
         self.asking -= usize::from(matches!(old, State::Asking));
+        self.queued -= usize::from(matches!(old, State::Queued(_)));
         old
     }
 

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use crate::{
     Action, Approval, ApprovalResult, Backoff, ConditionResult, Graph, Input, Node, Options, Past, Retries, RunOn, Schedule, Signal,
-    StageIndex, Was,
+    StageIndex, TurnResult, Was,
 };
 
 /// What a stage will do when it is run.
@@ -26,6 +26,8 @@ struct Script {
     condition: Option<bool>,
     /// What is said when it asks, if it does.
     approval: Option<bool>,
+    /// Whether it gets its turn, if it takes turns.
+    turn: Option<bool>,
 }
 
 impl Script {
@@ -37,6 +39,10 @@ impl Script {
         Outcome::Failed { kind, message: String::new(), soft: false, denial: None }
     }
 
+    fn turn(&self) -> TurnResult {
+        if self.turn == Some(true) { TurnResult::Taken } else { TurnResult::Refused("another run has it".to_owned()) }
+    }
+
     fn said(&self) -> ApprovalResult {
         if self.approval == Some(true) { ApprovalResult::Approved } else { ApprovalResult::Rejected("no".to_owned()) }
     }
@@ -46,9 +52,10 @@ fn script(index: usize) -> impl Strategy<Value = Script> {
     let needs = proptest::collection::vec(any::<proptest::sample::Index>(), 0..4);
     let run_on = prop_oneof![4 => Just(RunOn::Success), 1 => Just(RunOn::Failure), 1 => Just(RunOn::Always)];
     let flags = (any::<bool>(), prop::bool::weighted(0.2), prop::bool::weighted(0.1), prop::bool::weighted(0.1));
-    let asks = (prop::option::weighted(0.2, any::<bool>()), prop::option::weighted(0.3, prop::bool::weighted(0.7)));
+    let likely = prop::bool::weighted(0.7);
+    let asks = (prop::option::weighted(0.2, any::<bool>()), prop::option::weighted(0.3, likely), prop::option::weighted(0.2, likely));
     (needs, prop::bool::weighted(0.2), run_on, flags, 0u32..3, 0u32..3, asks).prop_map(
-        move |(needs, any_of, run_on, (passes, soft_fail, exclusive, denied), failures, count, (condition, approval))| {
+        move |(needs, any_of, run_on, (passes, soft_fail, exclusive, denied), failures, count, (condition, approval, turn))| {
             let mut needs: Vec<StageIndex> = if index == 0 { vec![] } else { needs.iter().map(|need| need.index(index)).collect() };
             needs.sort_unstable();
             needs.dedup();
@@ -58,6 +65,7 @@ fn script(index: usize) -> impl Strategy<Value = Script> {
                 needs,
                 condition: condition.map(|_| "asked".into()),
                 approval: approval.map(|_| Approval { count: 1, timeout: None }),
+                takes_turns: turn.is_some(),
                 run_on,
                 soft_fail,
                 exclusive,
@@ -70,7 +78,7 @@ fn script(index: usize) -> impl Strategy<Value = Script> {
                 },
                 ..Node::new(&format!("s{index}"))
             };
-            Script { node, failures: if passes { 0 } else { failures }, denied, condition, approval }
+            Script { node, failures: if passes { 0 } else { failures }, denied, condition, approval, turn }
         },
     )
 }
@@ -93,7 +101,7 @@ fn expected(scripts: &[Script], stage: StageIndex, known: &mut HashMap<StageInde
     if let Some(end) = known.get(&stage) {
         return *end;
     }
-    let Script { node, failures, denied, condition, approval } = &scripts[stage];
+    let Script { node, failures, denied, condition, approval, turn } = &scripts[stage];
     let needs: Vec<End> = node.needs.iter().map(|&need| expected(scripts, need, known)).collect();
     let any: Vec<End> = node.needs_any.iter().map(|&need| expected(scripts, need, known)).collect();
     let all_met = needs.iter().all(|end| matches!(end, End::Passed | End::Soft | End::Skipped));
@@ -108,7 +116,7 @@ fn expected(scripts: &[Script], stage: StageIndex, known: &mut HashMap<StageInde
         if node.run_on == RunOn::Failure && all_met && any_met { End::Skipped } else { End::Blocked }
     } else if *condition == Some(false) {
         End::Skipped
-    } else if *approval == Some(false) {
+    } else if *approval == Some(false) || *turn == Some(false) {
         if node.soft_fail { End::Soft } else { End::Failed }
     } else if *failures == 0 || (!denied && *failures <= node.retries.count) {
         End::Passed
@@ -131,6 +139,9 @@ struct Driver {
     asked: VecDeque<StageIndex>,
     /// Stages that wait for their approval.
     questions: Vec<StageIndex>,
+    /// Stages that wait for their turn, and those that have it.
+    queue: VecDeque<StageIndex>,
+    turns: HashSet<StageIndex>,
     approved: HashSet<StageIndex>,
     /// Attempts that are over and are to be followed by another.
     over: HashMap<StageIndex, (u32, Outcome)>,
@@ -153,6 +164,8 @@ impl Driver {
             running: vec![],
             asked: VecDeque::new(),
             questions: vec![],
+            queue: VecDeque::new(),
+            turns: HashSet::new(),
             approved: HashSet::new(),
             over: HashMap::new(),
             cut: HashMap::new(),
@@ -196,6 +209,8 @@ impl Driver {
             running: vec![],
             asked: VecDeque::new(),
             questions: vec![],
+            queue: VecDeque::new(),
+            turns: HashSet::new(),
             suspended: false,
             done: None,
             ..self
@@ -235,8 +250,15 @@ impl Driver {
                     assert!(self.scripts[stage].condition != Some(false) && self.scripts[stage].approval.is_some());
                     self.questions.push(stage);
                 }
+                Action::AskTurn { stage } => {
+                    self.check_needs(stage);
+                    assert!(self.scripts[stage].turn.is_some() && self.scripts[stage].approval != Some(false));
+                    assert!(!self.turns.contains(&stage) && !self.queue.contains(&stage), "it is asked for once a session");
+                    self.queue.push_back(stage);
+                }
                 Action::Start { stage, attempt } => {
                     self.check_needs(stage);
+                    assert!(self.scripts[stage].turn.is_none() || self.turns.contains(&stage), "stage {stage} has its turn");
                     assert!(!self.suspended, "nothing starts while an effect is in doubt");
                     assert!(self.scripts[stage].approval != Some(false));
                     let before = self.over.remove(&stage).map_or(0, |(attempt, _)| attempt);
@@ -256,6 +278,8 @@ impl Driver {
                 Action::Settle { stage, outcome, .. } => {
                     assert!(self.settled.insert(stage, outcome).is_none(), "stage {stage} settles once");
                     self.questions.retain(|asking| *asking != stage);
+                    self.queue.retain(|queued| *queued != stage);
+                    self.turns.remove(&stage);
                     self.over.remove(&stage);
                 }
                 Action::Stopping(_) => self.stopping = true,
@@ -276,6 +300,14 @@ impl Driver {
         if let Some(stage) = self.asked.pop_front() {
             let result = if self.scripts[stage].condition == Some(true) { ConditionResult::True } else { ConditionResult::False };
             self.send(Input::Condition { stage, result });
+        } else if (pick % 3 == 0 || self.running.is_empty())
+            && let Some(stage) = self.queue.pop_front()
+        {
+            let result = self.scripts[stage].turn();
+            if result == TurnResult::Taken {
+                self.turns.insert(stage);
+            }
+            self.send(Input::Turn { stage, result });
         } else if !self.running.is_empty() || !self.questions.is_empty() {
             let pick = pick % (self.running.len() + self.questions.len());
             if pick < self.running.len() {
@@ -328,7 +360,9 @@ fn graph(scripts: &[Script]) -> Graph {
 fn ends(scripts: &[Script]) -> (Vec<End>, Verdict) {
     let mut known = HashMap::new();
     let wanted: Vec<End> = (0..scripts.len()).map(|stage| expected(scripts, stage, &mut known)).collect();
-    let denied = |(script, end): (&Script, &End)| *end == End::Failed && script.denied && script.approval != Some(false);
+    let denied = |(script, end): (&Script, &End)| {
+        *end == End::Failed && script.denied && script.approval != Some(false) && script.turn != Some(false)
+    };
     let verdict = if scripts.iter().zip(&wanted).any(denied) {
         Verdict::Denied
     } else if wanted.contains(&End::Failed) {

@@ -18,6 +18,7 @@ pub fn is_tried_again(kind: FailureKind) -> bool {
         | FailureKind::Limit
         | FailureKind::Host
         | FailureKind::Rejected
+        | FailureKind::Busy
         | FailureKind::Diverged => false,
     }
 }
@@ -122,11 +123,11 @@ mod tests {
 
     #[test]
     fn verdicts_errors_crashes_and_time_outs_are_tried_again() {
-        use FailureKind::{Crashed, Denied, Diverged, Errored, Failed, Host, Limit, Misconfigured, Rejected, TimedOut};
+        use FailureKind::{Busy, Crashed, Denied, Diverged, Errored, Failed, Host, Limit, Misconfigured, Rejected, TimedOut};
         for kind in [Failed, Errored, Crashed, TimedOut] {
             assert!(is_tried_again(kind), "{kind:?}");
         }
-        for kind in [Misconfigured, Denied, Limit, Host, Rejected, Diverged] {
+        for kind in [Misconfigured, Denied, Limit, Host, Rejected, Busy, Diverged] {
             assert!(!is_tried_again(kind), "{kind:?}");
         }
     }

@@ -51,6 +51,9 @@ pub enum WorkspaceError {
     #[error("artifact `{artifact}`: `{glob}` is not a glob: {reason}")]
     BadGlob { artifact: String, glob: String, reason: String },
 
+    #[error("a cache's key: `{glob}` is not a glob: {reason}")]
+    BadKeyGlob { glob: String, reason: String },
+
     #[error("artifact `{artifact}`: nothing matches `{glob}`{}", near.as_ref().map(|near| format!("; {near}")).unwrap_or_default())]
     NothingMatches { artifact: String, glob: String, near: Option<String> },
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
+use crate::beneath::{entries, open_directory, open_root};
 use crate::error::{At, Result, WorkspaceError};
 use crate::state::STATE_FOLDER;
 use crate::tracked::tracked;
@@ -73,6 +74,49 @@ pub fn list(checkout: &Path) -> Result<Listing> {
         whole(checkout, repository, &mut listing)?;
     }
     forced(checkout, &mut listing);
+    Ok(listing)
+}
+
+/// What installers put beside the sources, for programs to find.
+const INSTALLED: [&str; 3] = ["node_modules", ".venv", "venv"];
+
+/// Adds what installers put into the checkout and git ignores.
+pub fn installed(checkout: &Path, listing: &mut Listing) -> Result<()> {
+    let known: HashSet<PathBuf> = listing.directories.iter().cloned().collect();
+    let folders: Vec<PathBuf> = std::iter::once(PathBuf::new()).chain(listing.directories.iter().cloned()).collect();
+    for folder in folders.iter().filter(|folder| !folder.iter().any(|name| name == ".git")) {
+        for name in INSTALLED {
+            let path = folder.join(name);
+            let found = checkout.join(&path).symlink_metadata().is_ok_and(|found| found.is_dir());
+            if found && !known.contains(&path) {
+                whole(checkout, path, listing)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everything in a folder, whatever git thinks of it. Opened beneath it and through no link.
+pub fn everything(folder: &Path) -> Result<Listing> {
+    const DOING: &str = "listing what is to be copied";
+    let root = open_root(folder).at(DOING, folder)?;
+    let mut listing = Listing::default();
+    let mut open = vec![PathBuf::new()];
+    while let Some(path) = open.pop() {
+        let directory = open_directory(&root, &path).at(DOING, folder.join(&path))?;
+        for (name, kind) in entries(&directory).at(DOING, folder.join(&path))? {
+            let inner = path.join(name);
+            match kind {
+                FileType::Directory => {
+                    listing.directories.push(inner.clone());
+                    open.push(inner);
+                }
+                FileType::RegularFile => listing.leaves.push((inner, Leaf::File)),
+                FileType::Symlink => listing.leaves.push((inner, Leaf::Symlink)),
+                _ => {}
+            }
+        }
+    }
     Ok(listing)
 }
 

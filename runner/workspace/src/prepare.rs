@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::blob::BlobStore;
 use crate::copy::{Copied, copy};
 use crate::error::{At, Result, WorkspaceError};
-use crate::listing::list;
+use crate::listing::{installed, list};
 use crate::remove::remove_tree;
 use crate::state::private_folder;
 
@@ -17,6 +17,9 @@ pub enum Mode {
     ReadOnly,
     /// It gets a copy of its own: what a fresh clone has, with the changes that are not committed (see `listing`).
     Private,
+    /// Like `Private`, with what installers put into the checkout (`node_modules`, virtual environments), ignored or not: a stage that is
+    /// watched to find out what it needs sees what it would see of the checkout itself.
+    Learning,
     /// It works in the checkout itself, and so do the artifacts that it consumes. The caller lets it run alone.
     Shared,
 }
@@ -89,7 +92,7 @@ pub fn prepare(request: &Request<'_>) -> Result<StageWorkspace> {
     }
     let private = match request.mode {
         Mode::ReadOnly => !request.consumed.is_empty(),
-        Mode::Private => true,
+        Mode::Private | Mode::Learning => true,
         Mode::Shared => false,
     };
     if !private {
@@ -99,7 +102,11 @@ pub fn prepare(request: &Request<'_>) -> Result<StageWorkspace> {
     private_folder(request.folder)?;
     let folder = request.folder.canonicalize().at("opening the private copy", request.folder)?;
     let filled = (|| {
-        let copied = copy(&checkout, &folder, &list(&checkout)?)?;
+        let mut listing = list(&checkout)?;
+        if request.mode == Mode::Learning {
+            installed(&checkout, &mut listing)?;
+        }
+        let copied = copy(&checkout, &folder, &listing)?;
         restore(request, &folder)?;
         Ok(copied)
     })();

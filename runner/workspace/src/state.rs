@@ -4,6 +4,7 @@
 //! .runner/                    0700
 //!   .gitignore                `*`: the folder ignores itself
 //!   blobs/ab/cdef…            by BLAKE3 (blob.rs)
+//!   caches/<scope>/<name>/<key>/  folders that later attempts may have again (cache.rs)
 //!   plugins/<digest>.wasm     components of runs that were imported
 //!   gc.lock                   held by the one that removes what nobody needs (garbage.rs)
 //!   runs/<id>/

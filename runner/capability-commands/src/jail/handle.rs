@@ -83,8 +83,8 @@ impl Jail {
     /// # Errors
     /// [`JailError::Spawn`] if it could not be executed; that is never told as an exit code.
     pub async fn spawn(&self, spec: SpawnSpec) -> Result<JailProcess, JailError> {
-        let SpawnSpec { program, args, env, dir, stdin, stdout, stderr, name } = spec;
-        let command = Command { program, args, env, dir, name };
+        let SpawnSpec { program, args, env, dir, stdin, stdout, stderr, name, view } = spec;
+        let command = Command { program, args, env, dir, name, view };
         let (exit, ended) = watch::channel(None);
         let (told, answer) = oneshot::channel();
         let id = {

@@ -29,9 +29,10 @@ use super::{
     mounts::Tree,
     paths, privileges,
     root::Cover,
-    spec::{ExitStatus, Limits},
+    spec::{ExitStatus, Limits, View},
     sys,
     syscalls::Filter,
+    view,
 };
 
 /// A command, worked out by the warden so that nothing is left to decide here.
@@ -43,6 +44,7 @@ pub(super) struct Launch {
     pub arguments: Vec<CString>,
     pub environment: Vec<CString>,
     pub dir: PathBuf,
+    pub view: Option<View>,
     /// stdin, stdout, stderr.
     pub streams: [OwnedFd; 3],
 }
@@ -50,6 +52,10 @@ pub(super) struct Launch {
 /// What every command of the jail is confined by.
 pub(super) struct Confinement {
     pub covered: Vec<(PathBuf, Cover)>,
+    /// There are services' folders, each for its service alone.
+    pub services: bool,
+    /// Of a service's own `/tmp`.
+    pub tmp_bytes: u64,
     pub limits: Limits,
     pub rules: RulesetCreated,
     pub filter: Filter,
@@ -87,9 +93,12 @@ fn say(report: &mut File, message: &Report) {
 /// Puts the confinement on and starts the program. The order matters: /proc while mounting is possible, capabilities before
 /// Landlock (which a process without `no_new_privs` may not use), the filter last (which refuses what the others need).
 fn start(launch: Launch, confinement: &Confinement, report: RawFd) -> Result<Pid, SpawnError> {
-    let Launch { candidates, program, arguments, environment, dir, streams } = launch;
+    let Launch { candidates, program, arguments, environment, dir, view, streams } = launch;
     sys::become_streams(streams).map_err(failed_to("hand over the streams"))?;
     mount_processes(&confinement.covered).map_err(failed_to("mount a /proc of its own"))?;
+    if confinement.services {
+        view::enter(view.as_ref(), confinement.tmp_bytes).map_err(failed_to("show a service its own folder, and nobody else"))?;
+    }
     privileges::set_limits(&confinement.limits).map_err(failed_to("set the limits"))?;
     privileges::drop_all().map_err(failed_to("drop privileges"))?;
     paths::restrict_self(&confinement.rules).map_err(failed_to("apply the Landlock rules"))?;

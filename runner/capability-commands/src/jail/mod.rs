@@ -24,6 +24,7 @@ mod handle;
 mod init;
 mod keeper;
 mod mounts;
+mod overlay;
 mod owner;
 mod paths;
 mod privileges;
@@ -33,13 +34,15 @@ mod spec;
 mod sys;
 mod syscalls;
 pub mod toolchain;
+mod view;
 mod warden;
 mod wire;
 
 pub use error::{JailError, SetupError, SpawnError, Step};
 pub use handle::{Jail, JailProcess};
+pub use overlay::can_overlay;
 pub use probe::{Reason, Support, Unsupported, probe, probe_with};
-pub use spec::{Bind, BindKind, ExitStatus, HOME, JailSpec, Limits, SpawnSpec};
+pub use spec::{Bind, BindKind, ExitStatus, HOME, JailSpec, Limits, Overlay, SERVICES, SpawnSpec, View};
 pub use warden::warden_main;
 
 /// The first argument that tells the executable to become a warden: the command line must call [`warden_main`] before it does

@@ -18,8 +18,8 @@ use rustix::{
     fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, openat},
     io::Errno,
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string,
-        fsmount, fsopen, mount_remount, move_mount, open_tree,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
+        fsconfig_set_string, fsmount, fsopen, mount_remount, move_mount, open_tree,
     },
 };
 
@@ -52,6 +52,19 @@ impl Tree {
         // One per 4 KiB page, which is what a file takes at least, but enough for a tree of empty folders.
         fsconfig_set_string(&context, "nr_inodes", (bytes / 4096).max(4096).to_string())?;
         fsconfig_set_string(&context, "mode", mode)?;
+        fsconfig_create(&context)?;
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map(Tree)
+    }
+
+    /// Folders over one another. Named by descriptors: the option that takes them reads `:` and `,` as its own.
+    pub(super) fn over(lower: &OwnedFd, upper: &OwnedFd, work: &OwnedFd) -> Result<Tree, Errno> {
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for (option, folder) in [("lowerdir", lower), ("upperdir", upper), ("workdir", work)] {
+            fsconfig_set_string(&context, option, format!("/proc/self/fd/{}", folder.as_raw_fd()))?;
+        }
+        // what it remembers of removed and replaced folders goes where an ordinary user may write it
+        fsconfig_set_flag(&context, "userxattr")?;
         fsconfig_create(&context)?;
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
         fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map(Tree)

@@ -24,7 +24,7 @@ use rustix::{
 use super::{
     error::{During, SetupError, Step},
     mounts::{Make, Tree, Unreached, device, reach, reopen_for_writing, restrict_late},
-    spec::{Bind, BindKind, HOME, JailSpec},
+    spec::{Bind, BindKind, HOME, JailSpec, Overlay, SERVICES},
 };
 
 /// A root that has been entered.
@@ -33,6 +33,8 @@ pub(super) struct Root {
     pub hosts: File,
     /// Directories and files that programs may write, for the second layer.
     pub writable: Vec<PathBuf>,
+    /// Some binds are services' own.
+    pub services: bool,
     /// Top-level entries of /proc that every command's own /proc must cover.
     pub covered: Vec<(PathBuf, Cover)>,
 }
@@ -56,6 +58,7 @@ pub(super) fn enter(spec: &JailSpec) -> Result<Root, SetupError> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).during_at(Step::Mount, Path::new("/"))?;
     // Before the new root covers a folder of the host's.
     let sources = open_sources(&spec.binds)?;
+    let overlays = open_overlays(&spec.overlays)?;
     let devices = open_devices()?;
 
     let mut builder = Builder::new()?;
@@ -66,12 +69,20 @@ pub(super) fn enter(spec: &JailSpec) -> Result<Root, SetupError> {
     for (bind, source) in &sources {
         builder.bind(bind, source.as_ref())?;
     }
+    for (path, tree) in &overlays {
+        builder.place(path, Make::Directory, tree)?;
+    }
     builder.protect(spec)?;
+    for name in &spec.names {
+        builder.hosts.write_all(format!("127.0.0.1 {name}\n").as_bytes()).during_at(Step::Mount, Path::new("/etc/hosts"))?;
+    }
     let hosts = builder.pivot()?;
 
     let writable = [HOME, "/tmp", "/dev/shm"].map(PathBuf::from);
     let bound = spec.binds.iter().filter(|bind| bind.writable && bind.kind != BindKind::Symlink).map(|bind| bind.inside.clone());
-    Ok(Root { hosts, writable: writable.into_iter().chain(bound).collect(), covered: list_covered()? })
+    let over = spec.overlays.iter().map(|overlay| overlay.inside.clone());
+    let services = spec.binds.iter().any(|bind| bind.inside.starts_with(SERVICES));
+    Ok(Root { hosts, writable: writable.into_iter().chain(bound).chain(over).collect(), covered: list_covered()?, services })
 }
 
 type Source<'a> = (&'a Bind, Option<Tree>);
@@ -100,6 +111,18 @@ fn open_sources(binds: &[Bind]) -> Result<Vec<Source<'_>>, SetupError> {
     }
     sources.sort_by_key(|(bind, _)| bind.inside.components().count());
     Ok(sources)
+}
+
+/// Outer ones first.
+fn open_overlays(overlays: &[Overlay]) -> Result<Vec<(PathBuf, Tree)>, SetupError> {
+    let mut trees = Vec::new();
+    for overlay in overlays {
+        let open = |path: &Path| open_directory(path);
+        let tree = Tree::over(&open(&overlay.lower)?, &open(&overlay.upper)?, &open(&overlay.work)?);
+        trees.push((overlay.inside.clone(), tree.during_at(Step::Overlay, &overlay.inside)?));
+    }
+    trees.sort_by_key(|(inside, _)| inside.components().count());
+    Ok(trees)
 }
 
 fn open_devices() -> Result<Vec<(PathBuf, Tree)>, SetupError> {

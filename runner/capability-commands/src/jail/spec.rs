@@ -27,6 +27,10 @@ pub struct JailSpec {
     /// Paths inside, below a writable bind, that stay visible but cannot be written, removed or renamed, and neither can a folder on
     /// the way to them. The same rules as for `hidden`.
     pub read_only: Vec<PathBuf>,
+    /// Folders that lie over others which nobody writes.
+    pub overlays: Vec<Overlay>,
+    /// Names of 127.0.0.1 from the start.
+    pub names: Vec<String>,
     /// Variables of every command, over `HOME`, `PATH`, `TMPDIR` and `LANG`, below the command's own. Nothing is inherited.
     pub env: Vec<(String, String)>,
     /// The folders of `PATH`.
@@ -46,6 +50,8 @@ impl JailSpec {
             binds: Vec::new(),
             hidden: Vec::new(),
             read_only: Vec::new(),
+            overlays: Vec::new(),
+            names: Vec::new(),
             env: Vec::new(),
             path: ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from).to_vec(),
             home_bytes: 1 << 30,
@@ -115,6 +121,34 @@ impl Bind {
     }
 }
 
+/// A folder in which what lies in another can be read, changed and removed, while that other stays as it is: several jails may share it.
+/// Needs Linux 5.11 and a file system that takes extended attributes; [`super::can_overlay`] tries it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Overlay {
+    /// What is shown and never written. On the host, like the next two.
+    pub lower: PathBuf,
+    /// Where changes go; empty.
+    pub upper: PathBuf,
+    /// The kernel's; empty, and on the same file system as `upper`.
+    pub work: PathBuf,
+    /// The path inside, absolute, in the home folder or below a bind that has it.
+    pub inside: PathBuf,
+}
+
+/// What a service sees differently from the stage's own commands, which see nothing of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// A path below [`SERVICES`] that a bind has: its home folder.
+    pub home: PathBuf,
+    /// Mount points inside that it may not write.
+    pub read_only: Vec<PathBuf>,
+    /// Mount points inside that it does not see.
+    pub hidden: Vec<PathBuf>,
+}
+
+/// Where services' folders are bound. Every command finds it empty, but a service has its own folder as its home.
+pub const SERVICES: &str = "/services";
+
 /// Ceilings. Core dumps are always off.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Limits {
@@ -151,6 +185,8 @@ pub struct SpawnSpec {
     pub stderr: OwnedFd,
     /// A DNS label: from now on `<name>.stage` is 127.0.0.1 for every command of the jail.
     pub name: Option<String>,
+    /// Of a service. It gets none of the jail's variables but `HOME`, `PATH`, `TMPDIR` and `LANG`.
+    pub view: Option<View>,
 }
 
 /// How a program ended.

@@ -92,7 +92,9 @@ struct Warden<'a> {
     control: &'a OwnedFd,
     incoming: Incoming,
     confinement: Confinement,
-    /// Of every command, later ones over earlier ones.
+    /// Variables of every command, later ones over earlier ones.
+    base: Vec<(String, String)>,
+    /// Of every command that is no service.
     env: Vec<(String, String)>,
     hosts: File,
     names: Vec<String>,
@@ -137,17 +139,20 @@ impl<'a> Warden<'a> {
         let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None).during(Step::Loopback)?;
         sys::loopback_up(socket.as_fd()).during(Step::Loopback)?;
         drop(socket);
-        let Root { hosts, writable, covered } = root::enter(&spec)?;
+        let Root { hosts, writable, covered, services } = root::enter(&spec)?;
         settle_kernel(&spec);
 
         let confinement = Confinement {
             covered,
+            services,
+            tmp_bytes: spec.tmp_bytes,
             limits: spec.limits.clone(),
             rules: paths::rules(&writable)?,
             filter: Filter::compile().map_err(io::Error::other).during(Step::Seccomp)?,
         };
         say(control, &Reply::Ready, Vec::new()).during(Step::Protocol)?;
-        Ok(Warden { control, incoming, confinement, env: base_environment(spec), hosts, names: Vec::new(), running: Vec::new() })
+        let (base, env) = (base_environment(&spec), spec.env);
+        Ok(Warden { control, incoming, confinement, base, env, hosts, names: Vec::new(), running: Vec::new() })
     }
 
     /// Serves the runner until it hangs up.
@@ -292,7 +297,8 @@ impl<'a> Warden<'a> {
             return Err(SpawnError::Invalid(format!("the working directory `{}` is not absolute", command.dir.display())));
         }
         let mut environment: Vec<(&str, &str)> = Vec::new();
-        for (name, value) in self.env.iter().chain(&command.env) {
+        let own = if command.view.is_some() { &[] } else { self.env.as_slice() };
+        for (name, value) in self.base.iter().chain(own).chain(&command.env) {
             if name.is_empty() || name.contains('=') {
                 return Err(SpawnError::Invalid(format!("{name:?} cannot be the name of a variable")));
             }
@@ -311,6 +317,7 @@ impl<'a> Warden<'a> {
             environment: environment.iter().map(|(name, value)| string(&format!("{name}={value}"))).collect::<Result<_, _>>()?,
             program: command.program,
             dir: command.dir,
+            view: command.view,
             streams,
         })
     }
@@ -387,8 +394,8 @@ fn settle_kernel(spec: &JailSpec) {
     let _ = fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
 }
 
-fn base_environment(spec: JailSpec) -> Vec<(String, String)> {
+fn base_environment(spec: &JailSpec) -> Vec<(String, String)> {
     let path = spec.path.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(":");
     let base = [("HOME", HOME), ("PATH", &path), ("TMPDIR", "/tmp"), ("LANG", "C.UTF-8")];
-    base.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).chain(spec.env).collect()
+    base.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

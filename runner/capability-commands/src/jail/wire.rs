@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
     error::{SetupError, SpawnError},
-    spec::{ExitStatus, JailSpec},
+    spec::{ExitStatus, JailSpec, View},
 };
 
 /// From the runner to the warden.
@@ -85,6 +85,7 @@ pub(super) struct Command {
     pub env: Vec<(String, String)>,
     pub dir: PathBuf,
     pub name: Option<String>,
+    pub view: Option<View>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -243,7 +244,7 @@ mod tests {
     fn a_frame_larger_than_the_socket_buffer_arrives_whole() {
         let (one, other) = UnixStream::pair().unwrap();
         let long = "x".repeat(3 << 20);
-        let command = Command { program: long.clone(), args: vec![], env: vec![], dir: "/".into(), name: None };
+        let command = Command { program: long.clone(), args: vec![], env: vec![], dir: "/".into(), name: None, view: None };
         let sender =
             std::thread::spawn(move || Outgoing::new(&Request::Spawn { id: 7, command }, vec![file("in")]).unwrap().send(&one).unwrap());
         let (request, descriptors) = Incoming::default().wait::<Request>(&other).unwrap().unwrap();

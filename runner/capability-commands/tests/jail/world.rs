@@ -90,6 +90,7 @@ pub fn command(program: &str, args: &[&str]) -> SpawnSpec {
         stdout: null(),
         stderr: null(),
         name: None,
+        view: None,
     }
 }
 

@@ -1,14 +1,17 @@
 //! `exec`: runs a pipeline.
 
+use std::io::Write;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use journal::{Header, Journal};
 use pipeline::diagnostic::render;
 use schedule::Graph;
+use serde_json::json;
 
-use crate::args::{Exec, Global};
+use crate::args::{Exec, Format, Global};
 use crate::error::{CliError, Ending};
+use crate::learn::Learner;
 use crate::load::{self, Loaded};
 use crate::now;
 use crate::running::{self, Running};
@@ -17,8 +20,15 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     let run = run_id();
     let mut seed = [0; 32];
     rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty()).map_err(|e| anyhow::anyhow!("no random seed: {e}"))?;
-    let loaded = load::load(&args.source, global, &run, seed, true)?;
+    let learner = args.learning.learn.then(|| Learner::new(&args.learning, &args.source)).transpose()?;
+    let loaded = match &learner {
+        Some(learner) => load::load_as(&args.source, global, &run, seed, true, &|opened| learner.widen(opened, global).map(Some))?,
+        None => load::load(&args.source, global, &run, seed, true)?,
+    };
     let plan = &loaded.plan;
+    if let Some(subject) = &plan.nothing_to_do {
+        return nothing_to_do(subject, global);
+    }
     let header = Header {
         run: run.clone(),
         pipeline: plan.name.clone(),
@@ -52,8 +62,31 @@ pub fn run(args: &Exec, global: &Global) -> Result<Ending, CliError> {
     // what runs that nobody took up again left behind; what can't be removed is no reason not to run
     let _ = state.sweep();
     let journal = Journal::create(folder.path(), &header).map_err(anyhow::Error::from)?;
-    let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None };
-    running::run(running, &args.reports, global)
+    let notices = load::notices(&loaded);
+    let watch = learner.as_ref().map(Learner::watch);
+    let recorded = folder.path().to_owned();
+    let running = Running { loaded, state, folder, journal, options, past: None, in_doubt: None, notices, watch };
+    let ending = running::run(running, &args.reports, global)?;
+    if let Some(learner) = learner {
+        learner.conclude(&recorded, global, &mut std::io::stdout().lock())?;
+    }
+    Ok(ending)
+}
+
+/// `[on]` does not name the event: no run is made.
+fn nothing_to_do(subject: &str, global: &Global) -> Result<Ending, CliError> {
+    let mut out = std::io::stdout().lock();
+    let said = match global.format {
+        Format::Json => writeln!(
+            out,
+            "{}\n{}",
+            json!({ "event": "schema", "schema": event::SCHEMA }),
+            json!({ "at": now(), "event": "nothing-to-do", "subject": subject })
+        ),
+        _ => writeln!(out, "nothing to do: {subject}"),
+    };
+    said.map_err(anyhow::Error::from)?;
+    Ok(Ending::Ok)
 }
 
 /// One stage per processor; two at least, because most stages wait for programs.

@@ -12,11 +12,11 @@ use journal::{DATABASE, Reader};
 use report::history::{Row, RunState};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
-use workspace::{Digest, Entry, Removed, State};
+use workspace::{CACHE_LIMIT, CacheListed, CacheRemoved, Digest, Entry, Removed, State};
 
 use crate::args::{Gc, Global};
 use crate::error::{CliError, Ending};
-use crate::{commands, history, now, runs};
+use crate::{caches, commands, history, now, runs};
 
 /// A run that may be gone on with is kept so long.
 const UNFINISHED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -41,6 +41,9 @@ struct Collected {
     runs: Vec<(String, Removed)>,
     blobs: Removed,
     other: Removed,
+    caches: CacheRemoved,
+    /// Caches that stay.
+    kept: Vec<CacheListed>,
 }
 
 /// What a run is, as far as keeping it goes.
@@ -85,6 +88,10 @@ fn collect(state: &State, args: &Gc, global: &Global) -> Result<Collected, CliEr
     }
     collected.blobs = state.blobs().remove_unnamed(&blobs, before, args.dry_run).map_err(anyhow::Error::from)?;
     let wanted = |name: &str| name.strip_suffix(".wasm").is_some_and(|digest| plugins.contains(digest));
+    let (limit, unused) = if args.caches { (0, SystemTime::now()) } else { (CACHE_LIMIT, caches::idle()) };
+    collected.caches = state.caches().shrink(limit, unused, args.dry_run).map_err(anyhow::Error::from)?;
+    collected.kept = state.caches().list().map_err(anyhow::Error::from)?;
+    collected.kept.retain(|entry| !collected.caches.entries.contains(entry));
     collected.other = state.remove_unnamed("plugins", wanted, before, args.dry_run).map_err(anyhow::Error::from)?;
     if !args.dry_run {
         let left = state.remove_leftovers().map_err(anyhow::Error::from)?;
@@ -155,12 +162,14 @@ fn named(state: &State, run: &str, blobs: &mut HashSet<Digest>, plugins: &mut Ha
 impl Collected {
     fn write(&self, dry: bool, global: &Global, out: &mut dyn Write) -> std::io::Result<()> {
         let runs = self.runs.iter().map(|(_, removed)| removed.bytes).sum::<u64>();
-        let bytes = runs + self.blobs.bytes + self.other.bytes;
+        let bytes = runs + self.blobs.bytes + self.other.bytes + self.caches.bytes;
         if history::json(global) {
             let list: Vec<_> = self.runs.iter().map(|(run, removed)| json!({ "run": run, "bytes": removed.bytes })).collect();
             let object = json!({
                 "dry-run": dry, "runs": list, "blobs": self.blobs.files, "blob-bytes": self.blobs.bytes, "other-files": self.other.files,
                 "other-bytes": self.other.bytes, "bytes": bytes,
+                "caches": self.caches.entries.iter().map(cache_json).collect::<Vec<_>>(),
+                "caches-kept": self.kept.iter().map(cache_json).collect::<Vec<_>>(),
             });
             return writeln!(out, "{object}");
         }
@@ -169,11 +178,38 @@ impl Collected {
             for (run, removed) in &self.runs {
                 writeln!(out, "{word} run {run}, {}", history::size(removed.bytes))?;
             }
+            for entry in &self.caches.entries {
+                writeln!(out, "{word} {}", cache_text(entry))?;
+            }
+            for entry in self.kept.iter().filter(|_| dry) {
+                writeln!(out, "would keep {}", cache_text(entry))?;
+            }
         }
         let count = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-        let parts = [count(self.runs.len() as u64, "run"), count(self.blobs.files, "blob"), count(self.other.files, "other file")];
+        let mut parts = vec![count(self.runs.len() as u64, "run"), count(self.blobs.files, "blob"), count(self.other.files, "other file")];
+        if !self.caches.entries.is_empty() {
+            parts.insert(1, count(self.caches.entries.len() as u64, "cache"));
+        }
         writeln!(out, "{word} {}: {}", parts.join(", "), history::size(bytes))
     }
+}
+
+/// `cache npm (branch-main), 12.3 MB, used 3 days ago: "node20", the files "package-lock.json"`.
+fn cache_text(entry: &CacheListed) -> String {
+    let days = SystemTime::now().duration_since(entry.used).unwrap_or_default().as_secs() / (24 * 3600);
+    let used = match days {
+        0 => "used today".to_owned(),
+        1 => "used yesterday".to_owned(),
+        days => format!("used {days} days ago"),
+    };
+    format!("cache {} ({}), {}, {used}: {}", entry.name, entry.scope, history::size(entry.bytes), entry.parts.join(", "))
+}
+
+fn cache_json(entry: &CacheListed) -> serde_json::Value {
+    let used = entry.used.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
+    json!({
+        "scope": entry.scope, "name": entry.name, "key": entry.parts, "files": entry.files, "bytes": entry.bytes, "used": used,
+    })
 }
 
 #[cfg(test)]
@@ -186,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_may_still_be_gone_on_with_stays_for_a_week() {
-        let keep = |keep, keep_days| Gc { keep, keep_days, dry_run: false };
+        let keep = |keep, keep_days| Gc { keep, keep_days, caches: false, dry_run: false };
         for (state, days, from_end, args, wanted) in [
             (Some(RunState::Passed), 1, 51, keep(50, None), true),
             (Some(RunState::Passed), 100, 50, keep(50, None), false),

@@ -1,12 +1,11 @@
 //! `ledger`: every effect that the stages of a run asked for, granted and denied; as SARIF for the finders of code scanners; and which grants
 //! were never used.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::Write;
 
 use event::{DenialRecord, FailureKind, Kind, Outcome, Place, StageRef};
-use journal::{Class, Header, Line, LineVerdict};
-use pipeline::grant::Used;
+use journal::{Header, Line, LineVerdict};
 use report::history::{Ledger as Table, RunState, line_json};
 use report::sarif::{self, About, Denied};
 use serde_json::json;
@@ -15,6 +14,7 @@ use crate::args::{Format, Global, Ledger};
 use crate::error::{CliError, Ending};
 use crate::history::{self, Recorded};
 use crate::style::Style;
+use crate::usage::{self, Usage};
 use crate::{git, load, runs};
 
 pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending, CliError> {
@@ -36,7 +36,7 @@ pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending
     let json = history::json(global);
     let mut table = Table::new(&view);
     let mut used = Usage::default();
-    let names = names(&recorded)?;
+    let names = usage::names(&recorded.reader)?;
     history::lines(&recorded.reader, None, |line| {
         if let Some(name) = names.get(&line.stage) {
             used.add(name, &line);
@@ -54,11 +54,6 @@ pub fn run(args: &Ledger, global: &Global, out: &mut dyn Write) -> Result<Ending
         write_removable(&recorded, stages.as_deref(), &used, global, out)?;
     }
     Ok(Ending::Ok)
-}
-
-/// The key in the pipeline file of each stage that began.
-fn names(recorded: &Recorded) -> Result<HashMap<StageRef, String>, CliError> {
-    Ok(recorded.attempts()?.into_iter().map(|attempt| (attempt.begin.stage, attempt.begin.name)).collect())
 }
 
 fn write_sarif(recorded: &Recorded, meant: impl Fn(&Line) -> bool, out: &mut dyn Write) -> Result<Ending, CliError> {
@@ -92,46 +87,6 @@ fn refused_connections(recorded: &Recorded) -> Result<HashMap<(StageRef, String)
         _ => None,
     });
     Ok(denials.collect())
-}
-
-/// What of its grants each stage of the pipeline file used, all its instances and attempts together.
-#[derive(Default)]
-struct Usage {
-    stages: BTreeMap<String, BTreeSet<Use>>,
-    /// Stage, effect and subject of what was only read.
-    read: HashSet<(String, String, String)>,
-    /// Stages that started programs. What those did with files is not recorded.
-    with_programs: HashSet<String>,
-}
-
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Use {
-    effect: String,
-    subject: String,
-    request: String,
-}
-
-impl Usage {
-    fn add(&mut self, name: &str, line: &Line) {
-        let (class, request) = match &line.verdict {
-            LineVerdict::Granted { class, request } => (*class, request.as_str()),
-            LineVerdict::Connection { allowed: true, .. } => (Class::Once, ""),
-            _ => return,
-        };
-        if line.what == "commands.start" {
-            self.with_programs.insert(name.to_owned());
-        }
-        // a stage that reads a file a million times uses its grant once
-        let repeatable = class == Class::Read && line.what.starts_with("files.");
-        if repeatable && !self.read.insert((name.to_owned(), line.what.clone(), line.subject.clone())) {
-            return;
-        }
-        self.stages.entry(name.to_owned()).or_default().insert(Use {
-            effect: line.what.clone(),
-            subject: line.subject.clone(),
-            request: request.to_owned(),
-        });
-    }
 }
 
 /// A grant, or a part of one, that could go.
@@ -177,9 +132,7 @@ fn write_removable(
         if !asked || !instances.iter().all(|stage| did_its_work(&stage.id)) {
             continue;
         }
-        let none = BTreeSet::new();
-        let uses = used.stages.get(name).unwrap_or(&none);
-        let programs = used.with_programs.contains(name);
+        let programs = used.started_programs(name);
         for grant in &instances[0].grants {
             if programs && !grant.grant.mounts().is_empty() {
                 unknown.push(name);
@@ -188,8 +141,7 @@ fn write_removable(
             // what one instance leaves unused another may need: they share the lines of the file
             let unused = |stage: &pipeline::plan::Stage| -> Vec<String> {
                 let of = stage.grants.iter().find(|other| other.capability == grant.capability);
-                let mut uses = uses.iter().map(|used| Used { effect: &used.effect, subject: &used.subject, request: &used.request });
-                of.map(|planned| planned.grant.unused(&mut uses)).unwrap_or_default()
+                of.map(|planned| planned.grant.unused(&mut used.of(name))).unwrap_or_default()
             };
             let others: Vec<Vec<String>> = instances[1..].iter().map(unused).collect();
             for text in unused(&instances[0]) {

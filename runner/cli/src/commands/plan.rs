@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use capability::Registry;
+use pipeline::facts::Trust;
 use pipeline::grant::Authority;
 use pipeline::manifest::Provenance;
 use pipeline::plan::{Backoff, Concurrency, KeyPart, Limits, OnBusy, Plan, Probe, RunOn, Service, ServiceSource, Stage, WorkspaceMode};
@@ -48,6 +49,13 @@ fn as_text(loaded: &Loaded, style: Style, out: &mut dyn Write) -> io::Result<()>
     let steps = if order.len() == 1 { "1 step".into() } else { format!("{} steps", order.len()) };
     let timeout = plan.timeout.map(|t| format!(", timeout {}", duration(t))).unwrap_or_default();
     writeln!(out, "{} {}", style.strong(&plan.name), style.faint(&format!("· {stages} in {steps}{timeout}")))?;
+    let facts = &loaded.facts;
+    if facts.event_given || facts.trust != Trust::Local {
+        writeln!(out, "  event   {} of {}, trust: {}", facts.event, facts.subject(), facts.trust)?;
+    }
+    if let Some(revision) = &facts.pipeline_from {
+        writeln!(out, "  from    {revision}, and not from the checkout")?;
+    }
     for (name, value) in &plan.inputs {
         writeln!(out, "  input   {name} = {value}")?;
     }
@@ -298,7 +306,7 @@ fn size(bytes: u64) -> String {
 }
 
 fn as_json(loaded: &Loaded) -> Value {
-    let plan = &loaded.plan;
+    let (plan, facts) = (&loaded.plan, &loaded.facts);
     let id = |index: &usize| plan.stages[*index].id.to_string();
     let stages: Vec<Value> = plan
         .stages
@@ -347,6 +355,11 @@ fn as_json(loaded: &Loaded) -> Value {
         "secrets": plan.secrets.iter().map(|s| json!({ "name": s.name, "from": s.from, "to": s.to })).collect::<Vec<_>>(),
         "services": plan.services.iter().map(|s| json!({ "name": s.name, "text": service_text(plan, s) })).collect::<Vec<_>>(),
         "nothing-to-do": plan.nothing_to_do,
+        "event": facts.event,
+        "trust": facts.trust,
+        "git": { "branch": facts.git_branch, "sha": facts.git_sha, "tag": facts.git_tag, "base": facts.git_base, "pull-request": facts.pull_request },
+        "changed": facts.changed,
+        "pipeline-from": facts.pipeline_from,
         "order": plan.order().iter().map(|wave| wave.iter().map(id).collect::<Vec<_>>()).collect::<Vec<_>>(),
         "stages": stages,
     })

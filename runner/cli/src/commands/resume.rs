@@ -28,7 +28,10 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
     }
     let root = runs::root(&state);
     let loaded = load::load_recorded(&header, &root, global)?;
-    runs::warn_of_changes(&header, &root, global);
+    // what the checkout holds was never meant to count where the pipeline is of another revision
+    if loaded.facts.pipeline_from.is_none() {
+        runs::warn_of_changes(&header, &root, global);
+    }
     let graph = Graph::of(&loaded.plan);
     let options = running::options(&header, &graph, !args.no_wait)
         .map_err(|error| CliError::usage(error.to_string(), "start a new run with `runner exec`"))?;
@@ -69,7 +72,17 @@ pub fn run(args: &Resume, global: &Global) -> Result<Ending, CliError> {
         recorded.reset(stage, at);
         journal.emit(&Event { at, kind: Kind::StageReset { stage: loaded.plan.stages[stage].id.clone() } });
     }
-    let running = Running { loaded, state, folder, journal, options, past: Some(recorded), in_doubt: args.in_doubt.map(Into::into) };
+    let running = Running {
+        loaded,
+        state,
+        folder,
+        journal,
+        options,
+        past: Some(recorded),
+        in_doubt: args.in_doubt.map(Into::into),
+        notices: Vec::new(),
+        watch: None,
+    };
     running::run(running, &args.reports, global)
 }
 

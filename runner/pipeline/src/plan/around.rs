@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::diagnostic::Span;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret {
     pub name: String,
@@ -32,6 +34,8 @@ pub struct SecretUse {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {
     pub name: String,
+    /// Of its name in the file.
+    pub span: Span,
     pub source: ServiceSource,
     pub env: Vec<(String, String)>,
     /// Toolchains that its command runs with, as in a `commands` grant.
@@ -80,6 +84,8 @@ pub enum Probe {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheUse {
     pub name: String,
+    /// Of the stage's mention of it.
+    pub span: Span,
     /// Below the home folder of the stage's programs (`~/.npm`) or the workspace (`.venv`), normalised.
     pub paths: Vec<String>,
     /// The most general part first: where the whole key is not found, the longest beginning of it that is, is restored.

@@ -14,7 +14,7 @@ use pipeline::{model, raw};
 use crate::fakes::{World, codes, plan, shown, stage};
 
 /// A code and a file that gets it.
-fn fixtures() -> Vec<(&'static str, String)> {
+pub fn fixtures() -> Vec<(&'static str, String)> {
     let long_when = format!("when = '{}true'", "true || ".repeat(600));
     let deep = format!("format = 1\nname = \"p\"\nx = {}{}\n", "[".repeat(70), "]".repeat(70));
     let values: String = (0..1000).map(|i| format!("{i},")).collect();

@@ -45,6 +45,9 @@ impl GrantSchema for Free {
     fn interfaces(&self) -> &'static [&'static str] {
         self.1
     }
+    fn json_schema(&self) -> serde_json::Value {
+        serde_json::json!({})
+    }
     fn example(&self) -> &'static str {
         "x = {}"
     }

@@ -62,6 +62,10 @@ impl GrantSchema for Files {
     fn standard(&self) -> &'static [&'static str] {
         &["wasi:filesystem/"]
     }
+    fn json_schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "array", "items": { "type": "object", "required": ["path"], "additionalProperties": false,
+            "properties": { "path": { "type": "string" }, "access": { "enum": ["read", "write"] } } } })
+    }
     fn example(&self) -> &'static str {
         r#"files = [{ path = ".", access = "read" }]"#
     }
@@ -93,6 +97,10 @@ impl GrantSchema for Http {
     fn standard(&self) -> &'static [&'static str] {
         &["wasi:http/"]
     }
+    fn json_schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "array", "items": { "type": "object", "required": ["url"], "additionalProperties": false,
+            "properties": { "url": { "type": "string" }, "methods": { "type": "array" }, "private": { "type": "boolean" } } } })
+    }
     fn example(&self) -> &'static str {
         r#"http = [{ url = "https://api.example/**", methods = ["GET"] }]"#
     }
@@ -120,6 +128,10 @@ impl GrantSchema for Commands {
     }
     fn interfaces(&self) -> &'static [&'static str] {
         &["runner:commands/"]
+    }
+    fn json_schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "object", "required": ["in"], "additionalProperties": false,
+            "properties": { "in": { "type": "string" }, "programs": { "type": "array" } } })
     }
     fn example(&self) -> &'static str {
         r#"commands = { in = "process", programs = ["cargo"] }"#

@@ -4,6 +4,7 @@ mod bind;
 mod codes;
 mod daily;
 mod design;
+mod editor;
 mod fakes;
 mod plan;
 mod robust;

@@ -234,7 +234,7 @@ fn of_finding(finding: &Finding, sources: &Sources) -> (Level, Note) {
         Severity::Low => (Level::Notice, 5),
         Severity::Info => (Level::Notice, 6),
     };
-    let title = format!("{} {}", finding.tool, finding.rule);
+    let title = format!("{} {}", finding.tool, finding.rule).trim_end().to_owned();
     let mut message = finding.message.trim_end().to_owned();
     let at = finding.location.as_ref().and_then(|location| place(location, sources));
     if let (None, Some(location)) = (&at, &finding.location) {

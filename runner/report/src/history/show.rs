@@ -184,6 +184,7 @@ impl Story {
             Some(standing) => standing,
             None if matches!(stage.state, State::Running(_)) && going => (Role::Accent, symbols.dot, "running"),
             None if matches!(stage.state, State::Waiting(_)) && going => (Role::Accent, symbols.again, "retrying"),
+            None if matches!(stage.state, State::Queued(_)) && going => (Role::Warn, symbols.again, "queued"),
             None if matches!(stage.state, State::Running(_) | State::Waiting(_)) => (Role::Warn, symbols.cancelled, "cut off"),
             None => (Role::Faint, symbols.dot, "to run"),
         }
@@ -194,6 +195,7 @@ impl Story {
         let mut told = match &stage.state {
             State::Ended(outcome) => detail::tell(stage, outcome),
             State::Asking(asking) => detail::asking(asking),
+            State::Queued(queued) if self.state == RunState::Running => detail::queueing(queued),
             _ => String::new(),
         };
         if let Some(results) = stage.results.as_deref() {
@@ -388,6 +390,8 @@ impl Story {
             State::Waiting(_) if self.state == RunState::Running => "retrying",
             State::Running(_) | State::Waiting(_) => "cut-off",
             State::Asking(_) => "waiting",
+            State::Queued(_) if self.state == RunState::Running => "queued",
+            State::Queued(_) => "planned",
             State::Suspended => "in-doubt",
             State::Ended(_) => "ended",
         };

@@ -144,6 +144,7 @@ fn story(state: RunState, mut overview: Overview) -> Story {
         jobs: 2,
         stages: ["lint", "test", "deploy"].map(planned).into(),
         git: None,
+        trigger: None,
     };
     let again = Outcome::Failed { kind: FailureKind::Errored, message: "no luck".to_owned(), soft: false, denial: None };
     let retrying = Kind::StageRetrying { stage: StageRef::new("test"), attempt: 1, outcome: again.clone(), delay: 0 };

@@ -79,3 +79,31 @@ fn a_quiet_run_that_passes_is_one_line() {
 fn a_pipe_whose_reader_has_gone_does_not_stop_the_run() {
     play(&Plain::new(Broken, Options::default()), &script::whole());
 }
+
+#[test]
+fn what_a_run_is_for_and_whose_turn_it_is() {
+    let deploy = || Some(script::stage("deploy"));
+    let waits = |stage, holder: Option<&str>, holder_stage: Option<&str>| Kind::GroupWaiting {
+        stage,
+        group: "production".to_owned(),
+        holder: holder.map(str::to_owned),
+        holder_stage: holder_stage.map(str::to_owned),
+    };
+    let events = [
+        script::started_for(&["deploy"]),
+        script::at(0.0, waits(None, Some("0196-beef"), None)),
+        script::at(1.0, waits(deploy(), Some("0196-beef"), Some("canary"))),
+        script::at(2.0, waits(deploy(), None, None)),
+        script::begin(3.0, "deploy", 1, "command"),
+    ];
+    let text = plain(&events, Options::default());
+    let lines: Vec<&str> = text.lines().skip(1).map(|line| line.trim_start().split_once("  ").map_or(line, |(_, rest)| rest)).collect();
+    let wanted = [
+        "push of main (trust: branch), pipeline from stable (0123456789ab)",
+        "waiting for group production, held by run 0196-beef",
+        "[deploy] waiting for group production, held by stage canary of run 0196-beef",
+        "[deploy] waiting for group production",
+        "[deploy] started: command",
+    ];
+    assert_eq!(lines, wanted);
+}

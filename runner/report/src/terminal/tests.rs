@@ -33,6 +33,22 @@ fn the_run_in_the_middle_and_at_its_end_at_three_widths() {
 }
 
 #[test]
+fn a_stage_that_waits_for_its_turn_is_live() {
+    let waiting = Kind::GroupWaiting {
+        stage: Some(script::stage("deploy")),
+        group: "production".to_owned(),
+        holder: Some("0196-beef".to_owned()),
+        holder_stage: None,
+    };
+    let text = screen(&[script::started_for(&["deploy", "docs"]), script::at(1.0, waiting)], options(120), 5);
+    let (told, live) = text.split_once("=== live ===\n").unwrap();
+    assert!(told.contains("push of main (trust: branch)") && told.contains("uncommitted changes"), "{told}");
+    assert!(told.contains("deploy  waiting for group production, held by run 0196-beef"), "{told}");
+    assert!(live.contains("4.0s") && live.contains("waiting for group production, held by run 0196-beef"), "{live}");
+    assert!(live.contains("0/2 stages") && live.contains("1 waiting for a group"), "{live}");
+}
+
+#[test]
 fn colour_ascii_quiet_and_verbose() {
     insta::assert_snapshot!("color_80", screen(&script::whole(), Options { color: true, ..options(80) }, 58).replace('\u{1b}', "␛"));
     let ascii = screen(&script::whole(), Options { unicode: false, ..options(80) }, 58);

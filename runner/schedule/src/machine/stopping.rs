@@ -19,7 +19,7 @@ impl Schedule {
         Some(at.min(self.now.saturating_add(LONGEST_SLEEP)))
     }
 
-    /// When the run's time is up, unless it waits for approvals alone.
+    /// When the run's time is up, unless it waits for approvals and turns alone.
     fn deadline(&self) -> Option<Duration> {
         let running = !self.done && self.unsettled > 0 && self.mode != Mode::Stopping && self.idle_since.is_none();
         let timeout = self.graph.timeout().filter(|_| running)?;
@@ -63,6 +63,16 @@ impl Schedule {
         }
     }
 
+    /// As an interrupt: a person who interrupts as well means at once.
+    pub(super) fn superseded(&mut self, by: String, now: Duration) {
+        if self.signals > 0 {
+            return;
+        }
+        self.signals = 1;
+        self.verdict = self.verdict.max(Verdict::Interrupted);
+        self.stop_run(StopReason::Superseded(by), Cause::Signal, now);
+    }
+
     /// Settles what has not begun, and asks what runs to end. Looks at every stage, once or twice in a run.
     pub(super) fn stop_run(&mut self, reason: StopReason, cause: Cause, now: Duration) {
         self.mode = self.mode.max(if cause == Cause::FailFast { Mode::FailFast } else { Mode::Stopping });
@@ -73,16 +83,16 @@ impl Schedule {
                 continue;
             }
             match &self.records[stage].state {
-                State::Waiting(_) | State::Deciding | State::Asking | State::Ready(Before::Nothing) => {
+                State::Waiting(_) | State::Deciding | State::Asking | State::Queued(Before::Nothing) | State::Ready(Before::Nothing) => {
                     self.settle(stage, Outcome::Blocked { why: Blocked::Stopping }, now);
                 }
                 // No further attempt: how the last one ended is how the stage ended.
-                State::Backoff(last) | State::Ready(Before::Failed(last)) => {
+                State::Backoff(last) | State::Queued(Before::Failed(last)) | State::Ready(Before::Failed(last)) => {
                     let last = (**last).clone();
                     self.settle(stage, last, now);
                 }
                 // It had begun, and does not get to its end.
-                State::Ready(Before::Cut) => {
+                State::Queued(Before::Cut) | State::Ready(Before::Cut) => {
                     let outcome = self.judge(stage, Some(cause), Outcome::Cancelled { message: String::new() });
                     self.settle(stage, outcome, now);
                 }

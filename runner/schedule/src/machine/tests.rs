@@ -7,6 +7,7 @@ use crate::graph::Node;
 use crate::{Backoff, Retries, Signal};
 
 mod resume;
+mod turns;
 mod waiting;
 
 /// A run whose actions read as one line of text.
@@ -63,6 +64,11 @@ impl Run {
         self.send(Input::Approval { stage, result: ApprovalResult::Rejected("ana said no".to_owned()) }, seconds)
     }
 
+    fn turn(&mut self, name: &str, result: TurnResult, seconds: f64) -> String {
+        let stage = self.stage(name);
+        self.send(Input::Turn { stage, result }, seconds)
+    }
+
     fn suspend(&mut self, name: &str, seconds: f64) -> String {
         let stage = self.stage(name);
         let attempt = self.0.records[stage].attempt;
@@ -82,6 +88,7 @@ impl Run {
         match action {
             Action::Evaluate { stage } => format!("evaluate {}", name(stage)),
             Action::AskApproval { stage } => format!("ask {}", name(stage)),
+            Action::AskTurn { stage } => format!("queue {}", name(stage)),
             Action::Start { stage, attempt } => format!("start {}#{attempt}", name(stage)),
             Action::Stop { stage, attempt, hard } => {
                 format!("{} {}#{attempt}", if *hard { "kill" } else { "stop" }, name(stage))

@@ -1,6 +1,7 @@
 //! On real trees: private copies, artifacts there and back, planted links, several stores at once, what dead runs left.
 
 mod artifacts;
+mod caches;
 mod copies;
 mod garbage;
 mod state;

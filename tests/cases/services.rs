@@ -1,0 +1,228 @@
+//! Services beside stages: real ones, and all the ways in which one can fail to serve.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use end_to_end::{Project, Told, confined, processes, skipped};
+
+use crate::RUNNER;
+
+const READ: &str = "files = [{ path = \".\", access = \"read\" }]";
+const WRITE: &str = "files = [{ path = \".\", access = \"write\" }]";
+
+fn pipeline(services: &str, wanted: &str, files: &str, script: &str) -> String {
+    format!(
+        "format = 1\nname = \"served\"\n\n{services}\n\n[stage.test]\nuses = \"command\"\nservices = [{wanted}]\nenv.OF_STAGE = \"the stage's\"\n\
+         [stage.test.with]\nshell = [\"sh\", \"-eu\"]\nscript = '''\n{script}\n'''\n[stage.test.grants]\n{files}\n\
+         commands = {{ in = \"process\", toolchain = \"system\", programs = [\"sh\"] }}\n"
+    )
+}
+
+/// A service that is a shell script.
+fn shell(name: &str, script: &str, more: &str) -> String {
+    format!("[service.{name}]\ncommand = [\"sh\", \"-c\", '''{script}''']\n{more}\n")
+}
+
+/// Whether a program that a test needs is here; where not, the test is skipped, or fails if everything must be there.
+fn has(program: &str, how: &str) -> bool {
+    let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().is_ok_and(|output| output.status.success());
+    let why = format!("there is no `{program}` on this machine: {how}");
+    assert!(found || std::env::var_os("PIPELINE_TEST_REQUIRE_ENGINES").is_none(), "{why}");
+    if !found {
+        skipped(&why);
+    }
+    found
+}
+
+/// `ready: a connection to port 80` and so on, by service.
+fn states(told: &Told, service: &str) -> Vec<String> {
+    let of = told.all("service").filter(|event| event["service"] == service);
+    of.map(|event| event["state"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// The services' logs that are still there.
+fn logs(project: &Project) -> Vec<PathBuf> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.path().is_dir() {
+                walk(&entry.path(), found);
+            } else if entry.file_name().to_string_lossy().contains(".service-") {
+                found.push(entry.path());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&project.path().join(".runner/runs"), &mut found);
+    found
+}
+
+#[test]
+fn redis_is_reached_by_its_name() {
+    let test = "redis_is_reached_by_its_name";
+    if !confined(RUNNER, test) || !has("redis-server", "apt-get install redis-server") {
+        return;
+    }
+    let services = "[service.redis]\ncommand = [\"redis-server\", \"--port\", \"6379\", \"--appendonly\", \"yes\"]\n\
+                    ready = { command = [\"redis-cli\", \"-h\", \"redis\", \"ping\"], timeout = \"30s\" }\n";
+    let script = "redis-cli -h redis set greeting hello\nredis-cli -h redis.stage get greeting\nredis-cli -h redis dbsize";
+    let project = Project::with_pipeline(RUNNER, &pipeline(services, "\"redis\"", READ, script));
+    for _ in 0..2 {
+        let told = project.exec_json().expect(0).told();
+        assert!(told.log("test").contains("OK\nhello\n1\n"), "fresh for each attempt: {}", told.printed());
+        assert_eq!(states(&told, "redis"), ["started", "ready"]);
+    }
+    assert_eq!(logs(&project), [] as [PathBuf; 0], "the log of what served is gone");
+    processes::wait_for_none_within(project.path());
+}
+
+#[test]
+fn one_that_needs_another_waits_for_it_and_the_component_reaches_both() {
+    let test = "one_that_needs_another_waits_for_it_and_the_component_reaches_both";
+    if !confined(RUNNER, test) || !has("/usr/bin/python3", "apt-get install python3-minimal") {
+        return;
+    }
+    let services = format!(
+        "{}\n{}",
+        shell(
+            "web",
+            "echo from the other > index.html; echo serving; exec /usr/bin/python3 -m http.server 8000",
+            "ready = { http = \"http://web:8000/\" }"
+        ),
+        shell(
+            "proxy",
+            "/usr/bin/python3 -c 'import urllib.request as u; open(\"index.html\", \"wb\").write(u.urlopen(\"http://web:8000/\").read())' && exec /usr/bin/python3 -m http.server 8001",
+            "needs = [\"web\"]\nready = { tcp = 8001 }",
+        )
+    );
+    let stage = "[stage.test]\nuses = \"smoke\"\nservices = [\"proxy\"]\n[stage.test.with]\nchecks = [\n\
+                 { name = \"bare\", url = \"http://proxy:8001/\", expect = { status = 200, body = { contains = \"from the other\" } } },\n\
+                 { name = \"long\", url = \"http://web.stage:8000/\", expect = { status = 200 } },\n]\n\
+                 [stage.test.grants]\nhttp = [{ url = \"http://proxy:8001/**\" }, { url = \"http://web.stage:8000/**\" }]\n";
+    let project = Project::with_pipeline(RUNNER, &format!("format = 1\nname = \"served\"\n\n{services}\n{stage}"));
+    let told = project.exec_json().expect(0).told();
+    assert_eq!(
+        (states(&told, "web"), states(&told, "proxy")),
+        (vec!["started".into(), "ready".into()], vec!["started".into(), "ready".into()])
+    );
+}
+
+#[test]
+fn a_service_has_a_folder_of_its_own_and_nothing_of_the_stages() {
+    if !confined(RUNNER, "a_service_has_a_folder_of_its_own_and_nothing_of_the_stages") {
+        return;
+    }
+    let script = "echo mine > kept; echo \"IN $(pwd) $HOME\"; echo \"ENV ${OF_STAGE:-none} $OWN\"; ls -A /services /scratch; cat /workspace/a.txt; \
+                  (echo x > /workspace/a.txt) 2>/dev/null && echo WROTE; echo of service > /tmp/shared; echo up; sleep 1000";
+    let services = format!(
+        "{}\n{}",
+        shell("one", script, "env = { OWN = \"own\" }\nready = { log = \"up\" }"),
+        shell("two", "ls -A ~ /tmp; echo up; sleep 1000", "needs = [\"one\"]\nready = { log = \"up\" }")
+    );
+    let probe = "ls -A /services ~; test ! -e /tmp/shared; echo ok > a.txt; exit 1";
+    let project = Project::with_pipeline(RUNNER, &pipeline(&services, "\"two\"", WRITE, probe)).file("a.txt", "of the workspace\n");
+    let told = project.exec_json().expect(1).told();
+    assert_eq!(told.ended("test").message.lines().next(), Some("`sh`: exit code 1"), "{}", told.printed());
+    let mut logs = logs(&project);
+    logs.sort();
+    let read = |path: &PathBuf| fs::read_to_string(path).expect("a log");
+    let [one, two] = logs.iter().map(read).collect::<Vec<_>>().try_into().expect("the logs of a failure stay");
+    assert_eq!(one, "IN /home/stage /home/stage\nENV none own\n/scratch:\n\n/services:\nof the workspace\nup\n");
+    assert_eq!(two, "/home/stage:\n\n/tmp:\nup\n");
+}
+
+#[test]
+fn one_that_dies_or_never_serves_fails_the_stage_by_name() {
+    if !confined(RUNNER, "one_that_dies_or_never_serves_fails_the_stage_by_name") {
+        return;
+    }
+    for (script, ready, says) in [
+        (
+            "echo no configuration; exit 3",
+            "tcp = 80",
+            &["service `db` ended before it was ready (exit 3)", "no configuration", ".service-db.log"][..],
+        ),
+        (
+            "echo waiting; sleep 1000",
+            "tcp = 80, timeout = \"1s\"",
+            &["service `db` was not ready within 1s: a connection to port 80: ", "waiting"][..],
+        ),
+        ("sleep 1000", "command = [\"false\"], timeout = \"1s\"", &["`false`: exit 1", "it printed nothing"][..]),
+    ] {
+        let services = shell("db", script, &format!("ready = {{ {ready} }}"));
+        let project = Project::with_pipeline(RUNNER, &pipeline(&services, "\"db\"", READ, "echo RAN"));
+        let finished = project.exec().expect(1).never_says("RAN");
+        let _ = says.iter().fold(finished, |finished, text| finished.says(text));
+        assert_eq!(logs(&project).len(), 1);
+        processes::wait_for_none_within(project.path());
+    }
+    let missing = "[service.db]\ncommand = [\"no-such-program\"]\n";
+    let project = Project::with_pipeline(RUNNER, &pipeline(missing, "\"db\"", READ, "echo RAN"));
+    project.exec().expect(1).says("service `db` can't be started").says("no-such-program").never_says("RAN");
+}
+
+#[test]
+fn a_stage_goes_on_without_an_optional_one() {
+    if !confined(RUNNER, "a_stage_goes_on_without_an_optional_one") {
+        return;
+    }
+    let services = "[service.cache]\ncommand = [\"no-such-program\"]\noptional = true\n";
+    let project = Project::with_pipeline(RUNNER, &pipeline(services, "\"cache\"", READ, "echo RAN"));
+    let told = project.exec_json().expect(0).told();
+    let warnings: Vec<&str> = told.all("warning").filter_map(|event| event["message"].as_str()).collect();
+    assert!(
+        warnings.iter().any(|text| text.contains("goes on without an optional service: service `cache` can't be started")),
+        "{warnings:?}"
+    );
+    assert!(told.log("test").contains("RAN"));
+}
+
+#[test]
+fn nothing_is_left_of_services_when_a_run_is_stopped_or_killed() {
+    if !confined(RUNNER, "nothing_is_left_of_services_when_a_run_is_stopped_or_killed") {
+        return;
+    }
+    for signal in ["INT", "KILL"] {
+        let (marker, stubborn) = (processes::marker(), processes::marker());
+        let services = format!(
+            "{}\n{}",
+            shell("db", &format!("echo up; exec sleep {marker}"), "ready = { log = \"up\" }"),
+            shell("late", &format!("trap '' TERM; exec sleep {stubborn}"), "needs = [\"db\"]\nready = { tcp = 80 }")
+        );
+        let project = Project::with_pipeline(RUNNER, &pipeline(&services, "\"late\"", READ, "echo RAN"));
+        let running = project.start(&["exec", "--format", "plain", "-v"]);
+        processes::wait_for(&marker, 1);
+        processes::wait_for(&stubborn, 1);
+        running.signal(signal);
+        running.finish().never_says("RAN");
+        processes::wait_for(&marker, 0);
+        processes::wait_for(&stubborn, 0);
+    }
+}
+
+#[test]
+fn a_stage_that_was_cut_off_has_its_services_anew() {
+    if !confined(RUNNER, "a_stage_that_was_cut_off_has_its_services_anew") {
+        return;
+    }
+    let services = shell("db", "test ! -e used; touch used; echo up; sleep 1000", "ready = { log = \"up\" }");
+    let script = "if [ ! -f ran ]; then touch ran; echo WAITING; sleep 1000; fi; echo through";
+    let project = Project::with_pipeline(RUNNER, &pipeline(&services, "\"db\"", WRITE, script));
+    project.replace("pipeline.toml", "programs = [\"sh\"]", "programs = [\"sh\"], repeatable = true");
+    let running = project.start(&["exec", "--format", "plain", "-v"]);
+    running.wait_until("WAITING");
+    running.kill().expect(137);
+    let told = project.run(&["resume", "--format", "json"]).expect(0).told();
+    assert!(told.log("test").contains("through"), "{}", told.printed());
+    assert_eq!(states(&told, "db"), ["started", "ready"]);
+}
+
+#[test]
+fn what_cannot_be_started_here_is_a_mistake() {
+    let check = |service: &str| {
+        let project = Project::with_pipeline(RUNNER, &pipeline(service, "\"db\"", READ, "true"));
+        project.run(&["check"]).expect(3).says("[service.db]")
+    };
+    check("[service.db]\nimage = \"mysql:8.0\"\n").says("needs-docker").says("services from images need Docker");
+    check("[service.db]\ncommand = [\"x\"]\ntoolchain = \"cobol\"\n").says("there is no toolchain `cobol`");
+}

@@ -141,6 +141,7 @@ async fn bring_up(stage: &Stage, all: &[Service]) -> Outcome {
         launcher: stage,
         log: &log,
         log_limit: 1 << 20,
+        mask: Arc::default(),
         sink: sink.clone(),
     };
     let started = start(&attempt).await;

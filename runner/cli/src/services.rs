@@ -79,6 +79,7 @@ impl Beside {
             launcher: &launcher,
             log: &log,
             log_limit: stage.limits.log,
+            mask: setting.secrets.mask().clone(),
             sink,
         };
         tokio::select! {

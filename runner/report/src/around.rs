@@ -74,12 +74,12 @@ mod tests {
             bytes: 12_300_000,
             nanos: 4_000_000,
         };
-        assert_eq!(told(&cache(CacheResult::Hit, None)), ("cache npm: hit, 12.3 MB in 4ms".to_owned(), Weight::Detail));
+        assert_eq!(told(&cache(CacheResult::Hit, None)), ("cache npm: hit, 12.3 MB in 4.0ms".to_owned(), Weight::Detail));
         let (text, weight) = told(&cache(CacheResult::Restored, Some("the files \"*/package-lock.json\"")));
-        assert_eq!(text, "cache npm: restored from older content; the key differs at the files \"*/package-lock.json\", 12.3 MB in 4ms");
+        assert_eq!(text, "cache npm: restored from older content; the key differs at the files \"*/package-lock.json\", 12.3 MB in 4.0ms");
         assert_eq!(weight, Weight::Note);
         assert_eq!(told(&cache(CacheResult::Missed, Some("\"node20\""))).0, "cache npm: missed; the key differs at \"node20\"");
-        assert_eq!(told(&cache(CacheResult::Saved, None)).0, "cache npm: saved, 12.3 MB in 4ms");
+        assert_eq!(told(&cache(CacheResult::Saved, None)).0, "cache npm: saved, 12.3 MB in 4.0ms");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A service's output: into its file as it comes, and its last lines kept for a failure.
+//! A service's output: into its file as it comes, with what is secret hidden, and its last lines kept for a failure.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use secret::Mask;
+use secret::mask::Stream;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
@@ -20,6 +22,7 @@ const LINE: usize = 1_000;
 pub struct Log {
     path: PathBuf,
     limit: u64,
+    mask: Arc<Mask>,
     inner: Mutex<Inner>,
     /// Counts what has come, for those who wait for a line.
     news: watch::Sender<u64>,
@@ -37,13 +40,13 @@ struct Inner {
 
 impl Log {
     /// Begins it anew. `wanted`: a text that a line is waited for.
-    pub fn create(path: &Path, limit: u64, wanted: Option<&str>) -> io::Result<Arc<Log>> {
+    pub fn create(path: &Path, limit: u64, mask: Arc<Mask>, wanted: Option<&str>) -> io::Result<Arc<Log>> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
         let file = File::create(path)?;
         let inner = Inner { file, written: 0, last: VecDeque::new(), partial: Vec::new(), wanted: wanted.map(str::to_owned), seen: false };
-        Ok(Arc::new(Log { path: path.to_owned(), limit, inner: Mutex::new(inner), news: watch::Sender::new(0) }))
+        Ok(Arc::new(Log { path: path.to_owned(), limit, mask, inner: Mutex::new(inner), news: watch::Sender::new(0) }))
     }
 
     pub fn path(&self) -> &Path {
@@ -57,9 +60,11 @@ impl Log {
         let log = self.clone();
         let task = tokio::spawn(async move {
             let mut buffer = vec![0; 16 << 10];
+            let mut masked = Stream::default();
             while let Ok(count @ 1..) = ours.read(&mut buffer).await {
-                log.take(&buffer[..count]);
+                log.take(&masked.push(&log.mask, &buffer[..count]));
             }
+            log.take(&masked.finish());
         });
         Ok((theirs, task))
     }

@@ -8,6 +8,7 @@ use event::{Event, EventSink, Kind, ServiceState, StageRef};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use pipeline::plan::{Ready, Service, ServiceSource};
+use secret::Mask;
 use tokio::task::JoinHandle;
 
 use crate::log::Log;
@@ -32,6 +33,8 @@ pub struct Attempt<'a> {
     pub log: &'a (dyn Fn(&str) -> (PathBuf, String) + Send + Sync),
     /// Of each log.
     pub log_limit: u64,
+    /// What no log may hold.
+    pub mask: Arc<Mask>,
     pub sink: Arc<dyn EventSink>,
 }
 
@@ -106,7 +109,7 @@ impl Attempt<'_> {
             _ => None,
         };
         let unwritable = |error| ServiceError::Log { service: name(), log: shown.clone(), error };
-        let log = Log::create(&path, self.log_limit, wanted).map_err(unwritable)?;
+        let log = Log::create(&path, self.log_limit, self.mask.clone(), wanted).map_err(unwritable)?;
         let (stdout, first) = log.stream().map_err(unwritable)?;
         let (stderr, second) = log.stream().map_err(unwritable)?;
         let launched = self.launcher.launch(Order { service, stdout, stderr }).await;

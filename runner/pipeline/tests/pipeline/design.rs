@@ -134,7 +134,10 @@ fn a_whole_pipeline_has_no_mistakes() {
     let mut shown = String::new();
     for stage in &plan.stages {
         shown.push_str(&format!("{} (needs {:?})\n", stage.id, stage.needs));
-        shown.push_str(&format!("  timeout {:?}, services {:?}, caches {:?}\n", stage.timeout, stage.services, stage.caches));
+        shown.push_str(&format!("  timeout {:?}, services {:?}\n", stage.timeout, stage.services));
+        for cache in &stage.caches {
+            shown.push_str(&format!("  cache {}: {:?} by {:?}\n", cache.name, cache.paths, cache.key));
+        }
         shown.push_str(&format!("  group {:?}\n", stage.concurrency));
         for grant in &stage.grants {
             for line in grant.grant.authority() {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use capability::state::SCRATCH;
 use capability::{Endpoint, Setting};
 use pipeline::plan::{Service, ServiceSource};
-use service::{LaunchError, Launched, Launcher, Order};
+use service::{LaunchError, Launched, Launcher, Launching, Order};
 use tokio::net::TcpStream;
 
 use crate::grant::normal_program;
@@ -119,7 +119,7 @@ fn why(error: JailError) -> String {
 }
 
 impl Launcher for JailLauncher {
-    fn launch<'a>(&'a self, order: Order<'a>) -> Pin<Box<dyn Future<Output = Result<Box<dyn Launched>, LaunchError>> + Send + 'a>> {
+    fn launch<'a>(&'a self, order: Order<'a>) -> Launching<'a> {
         Box::pin(self.start(order))
     }
 }

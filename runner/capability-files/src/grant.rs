@@ -80,7 +80,7 @@ impl GrantSchema for FilesSchema {
 
     fn json_schema(&self) -> serde_json::Value {
         serde_json::json!({ "type": "array", "minItems": 1, "items": {
-            "type": "object", "required": ["path"], "additionalProperties": false,
+            "type": "object", "required": ["path", "access"], "additionalProperties": false,
             "properties": { "path": { "type": "string" }, "access": { "enum": ["read", "write"] } },
         } })
     }

@@ -68,12 +68,15 @@ struct Held {
     _entry: Option<CacheEntry>,
 }
 
+/// A path as the pipeline file has it, the folder that stands there, and where writes to it are kept apart.
+type KeptFolder = (String, PathBuf, Option<(PathBuf, PathBuf)>);
+
 /// What is kept for a session that goes on.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     key: CacheKey,
     contents: Vec<CacheContent>,
-    folders: Vec<(String, PathBuf, Option<(PathBuf, PathBuf)>)>,
+    folders: Vec<KeptFolder>,
     saves: bool,
     entry: Option<PathBuf>,
 }

@@ -144,7 +144,7 @@ fn embedded(segments: &[u16; 8]) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Reach, reach};
+    use super::{Reach, confirmable, reach};
 
     #[test]
     fn only_public_addresses_and_this_machine_are_confirmed_by_number() {

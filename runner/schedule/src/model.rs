@@ -300,7 +300,7 @@ impl Driver {
         if let Some(stage) = self.asked.pop_front() {
             let result = if self.scripts[stage].condition == Some(true) { ConditionResult::True } else { ConditionResult::False };
             self.send(Input::Condition { stage, result });
-        } else if (pick % 3 == 0 || self.running.is_empty())
+        } else if (pick.is_multiple_of(3) || self.running.is_empty())
             && let Some(stage) = self.queue.pop_front()
         {
             let result = self.scripts[stage].turn();

@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(fill("{\"a\":\"$\"}", Form::Json), "{\"a\":\"a\\\"b/c d\u{e4}&\"}");
         assert_eq!(fill("nothing", Form::Raw), "nothing");
         assert!(held.stands_in(format!("x{placeholder}y").as_bytes()));
-        assert!(!held.stands_in(placeholder[1..].as_bytes()));
+        assert!(!held.stands_in(&placeholder.as_bytes()[1..]));
         assert_eq!(held.named(placeholder.as_bytes()).unwrap().secret.name, "token");
         let bytes = Held::with(vec![used("token", &[])], [("token".to_owned(), Value::new(vec![0xff; 9]).unwrap())]);
         assert!(matches!(bytes.fill(placeholder.as_bytes(), Form::Json), Err(Misfit::NotText(_))));

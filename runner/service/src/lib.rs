@@ -22,6 +22,9 @@ use tokio::net::TcpStream;
 
 pub use start::{Attempt, Services, start};
 
+/// A service on its way up.
+pub type Launching<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn Launched>, LaunchError>> + Send + 'a>>;
+
 /// What is to be started.
 pub struct Order<'a> {
     pub service: &'a Service,
@@ -32,7 +35,7 @@ pub struct Order<'a> {
 /// Starts services.
 pub trait Launcher: Send + Sync {
     /// Answers once the program runs. Dropping what it answers ends the program, with all that it started.
-    fn launch<'a>(&'a self, order: Order<'a>) -> Pin<Box<dyn Future<Output = Result<Box<dyn Launched>, LaunchError>> + Send + 'a>>;
+    fn launch<'a>(&'a self, order: Order<'a>) -> Launching<'a>;
 }
 
 /// A service that runs.

@@ -37,7 +37,7 @@ struct Fake {
 }
 
 impl Launcher for Stage {
-    fn launch<'a>(&'a self, order: Order<'a>) -> Pin<Box<dyn Future<Output = Result<Box<dyn Launched>, LaunchError>> + Send + 'a>> {
+    fn launch<'a>(&'a self, order: Order<'a>) -> Launching<'a> {
         Box::pin(async move {
             let name = order.service.name.clone();
             let script = self.scripts.get(name.as_str()).cloned().unwrap_or_default();

@@ -59,8 +59,8 @@ impl Entry {
     fn of(status: &Stat) -> Entry {
         Entry {
             inode: status.st_ino,
-            changed: (status.st_ctime, status.st_ctime_nsec as u64),
-            accessed: (status.st_atime, status.st_atime_nsec as u64),
+            changed: (status.st_ctime, status.st_ctime_nsec),
+            accessed: (status.st_atime, status.st_atime_nsec),
             kind: FileType::from_raw_mode(status.st_mode),
         }
     }

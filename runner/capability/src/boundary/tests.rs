@@ -120,8 +120,6 @@ impl Scene {
             inputs: Vec::new(),
             git_branch: None,
             git_sha: None,
-            facts: String::new(),
-            included: Vec::new(),
             unconfined: false,
             jobs: 1,
             fail_fast: false,

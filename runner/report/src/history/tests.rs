@@ -22,8 +22,6 @@ fn header(run: &str) -> Header {
         file: "ci/pipeline.toml".to_owned(),
         root: "/home/ana/shop".into(),
         text: String::new(),
-        included: Vec::new(),
-        facts: String::new(),
         inputs: vec![("environment".to_owned(), "staging".to_owned())],
         git_branch: Some("feature/a-rather-long-name-of-a-branch".to_owned()),
         git_sha: Some("1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d".to_owned()),

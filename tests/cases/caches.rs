@@ -184,7 +184,7 @@ fn what_no_stage_could_use_is_a_mistake() {
     let host = "commands = { in = \"host\", programs = [\"sh\"] }";
     let process = "commands = { in = \"process\", toolchain = \"system\", programs = [\"sh\"], repeatable = true }";
     check("\"~/.deps\"", process, host).says("would be the user's own").says("caches = [\"deps\"]");
-    check("\".venv\"", "access = \"write\"", "access = \"read\"").says("no copy of its own");
+    check("\".venv\"", "access = \"write\"", "access = \"read\"").says("has no copy of");
 }
 
 #[test]

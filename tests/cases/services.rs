@@ -122,7 +122,7 @@ fn a_service_has_a_folder_of_its_own_and_nothing_of_the_stages() {
     let probe = "ls -A /services ~; test ! -e /tmp/shared; echo ok > a.txt; exit 1";
     let project = Project::with_pipeline(RUNNER, &pipeline(&services, "\"two\"", WRITE, probe)).file("a.txt", "of the workspace\n");
     let told = project.exec_json().expect(1).told();
-    assert_eq!(told.ended("test").message.lines().next(), Some("`sh`: exit code 1"), "{}", told.printed());
+    assert_eq!(told.ended("test").message.lines().next(), Some("`script (sh -eu)`: exit code 1"), "{}", told.printed());
     let mut logs = logs(&project);
     logs.sort();
     let read = |path: &PathBuf| fs::read_to_string(path).expect("a log");

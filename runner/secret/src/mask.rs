@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
@@ -41,8 +41,10 @@ impl Mask {
         let mut needles = known.as_ref().map(|known| known.needles.clone()).unwrap_or_default();
         needles.extend(parts(value.expose()).into_iter().flat_map(forms));
         let longest = needles.iter().map(Vec::len).max().unwrap_or(0);
-        // building fails only for more needles than a machine can hold; without an automaton nothing could be shown safely
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::Standard).build(&needles).expect("the needles of a run fit");
+        // not a DFA, whose building takes the square of a long value that repeats itself
+        let automaton = AhoCorasick::builder().match_kind(MatchKind::Standard).kind(Some(AhoCorasickKind::ContiguousNFA)).build(&needles);
+        // it fails only for more needles than a machine can hold; without an automaton nothing could be shown safely
+        let automaton = automaton.expect("the needles of a run fit");
         *known = Some(Arc::new(Needles { automaton, needles, longest }));
     }
 

@@ -101,7 +101,7 @@ fn start(launch: Launch, confinement: &Confinement, report: RawFd) -> Result<Pid
     }
     privileges::set_limits(&confinement.limits).map_err(failed_to("set the limits"))?;
     privileges::drop_all().map_err(failed_to("drop privileges"))?;
-    paths::restrict_self(&confinement.rules).map_err(failed_to("apply the Landlock rules"))?;
+    paths::restrict_self(&confinement.rules, view.as_ref().map(|_| Path::new(view::TMP))).map_err(failed_to("apply the Landlock rules"))?;
     let (failure, failed) = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed_to("make a pipe")(errno.into()))?;
     sys::close_all_but(&[report, failure.as_raw_fd(), failed.as_raw_fd()]);
     confinement.filter.apply().map_err(failed_to("apply the system call filter"))?;

@@ -31,13 +31,16 @@ pub(super) fn rules(writable: &[PathBuf]) -> Result<RulesetCreated, SetupError> 
         .and_then(|rules| rules.scope(Scope::from_all(KNOWN)))
         .and_then(Ruleset::create);
     let mut rules = add(make(created, slash)?, slash, AccessFs::from_read(KNOWN))?;
-    // Device nodes are made by nobody inside.
-    let everything = AccessFs::from_all(KNOWN) & !(AccessFs::MakeChar | AccessFs::MakeBlock);
     for path in writable {
-        let rights = if path.is_dir() { everything } else { everything & AccessFs::from_file(KNOWN) };
+        let rights = if path.is_dir() { everything() } else { everything() & AccessFs::from_file(KNOWN) };
         rules = add(rules, path, rights)?;
     }
     add(rules, Path::new("/dev"), AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev)
+}
+
+/// Device nodes are made by nobody inside.
+fn everything() -> BitFlags<AccessFs> {
+    AccessFs::from_all(KNOWN) & !(AccessFs::MakeChar | AccessFs::MakeBlock)
 }
 
 fn add(rules: RulesetCreated, path: &Path, rights: BitFlags<AccessFs>) -> Result<RulesetCreated, SetupError> {
@@ -46,8 +49,13 @@ fn add(rules: RulesetCreated, path: &Path, rights: BitFlags<AccessFs>) -> Result
     rules.add_rule(PathBeneath::new(place, rights)).map_err(|error| refused(&error))
 }
 
-/// Puts the rules on this process and all it starts.
-pub(super) fn restrict_self(rules: &RulesetCreated) -> io::Result<()> {
-    rules.try_clone()?.restrict_self().map_err(io::Error::other)?;
+/// Puts the rules on this process and all it starts. `own`: a writable folder that was mounted after the rules were made, and which they
+/// therefore don't know.
+pub(super) fn restrict_self(rules: &RulesetCreated, own: Option<&Path>) -> io::Result<()> {
+    let mut rules = rules.try_clone()?;
+    if let Some(path) = own {
+        rules = add(rules, path, everything()).map_err(io::Error::other)?;
+    }
+    rules.restrict_self().map_err(io::Error::other)?;
     Ok(())
 }

@@ -15,6 +15,9 @@ use super::mounts::{Tree, restrict_late};
 use super::spec::{HOME, SERVICES, View};
 use super::sys;
 
+/// What each service has for itself.
+pub(super) const TMP: &str = "/tmp";
+
 /// To be called where there are services. None: of the stage's own command.
 pub(super) fn enter(view: Option<&View>, tmp_bytes: u64) -> io::Result<()> {
     if let Some(view) = view {
@@ -26,7 +29,7 @@ pub(super) fn enter(view: Option<&View>, tmp_bytes: u64) -> io::Result<()> {
             }
         }
         let size = std::ffi::CString::new(format!("size={tmp_bytes},mode=1777"))?;
-        mount("tmpfs", "/tmp", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, size.as_c_str())?;
+        mount("tmpfs", TMP, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, size.as_c_str())?;
         Tree::of_descriptor(open(&view.home)?)?.attach(open(Path::new(HOME))?)?;
     }
     let nothing = |path: &Path| mount("tmpfs", path, "tmpfs", MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV, c"size=4k");

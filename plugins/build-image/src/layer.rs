@@ -226,7 +226,7 @@ mod tests {
         assert_eq!((&one.blob.descriptor, &one.diff_id), (&two.blob.descriptor, &two.diff_id));
         // byte for byte what it was yesterday
         assert_eq!(one.diff_id, "sha256:703b7f822cfa146cfd9443ba6c82606463032dc141aa2f148fd1321114f3b38d");
-        assert_eq!(one.blob.descriptor.digest, "sha256:LAYER");
+        assert_eq!(one.blob.descriptor.digest, "sha256:54bd05663c0469d87f01d2f0829aa30528bdb71aecb5bd5d83f7b50d4c64c94f");
     }
 
     #[test]

@@ -12,8 +12,10 @@ use serde::{Deserialize, Deserializer, de};
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Settings {
     /// Names of the image: `ghcr.io/acme/shop:sha-${git.short}`, with `{sha}`, `{branch}`, `{date}`, `{semver}`, `{major}`, `{minor}`
-    #[cfg_attr(test, schemars(length(min = 1)))]
+    #[serde(default)]
     pub tags: Vec<String>,
+    /// Make nothing; attach and sign this image, which is in a registry: `${stage.image.outputs.ref}`
+    pub existing: Option<String>,
     /// The folder that the build sees
     #[serde(default = "here")]
     pub context: String,
@@ -243,6 +245,12 @@ impl Settings {
     /// # Errors
     /// Which setting, and how to mend it.
     pub fn check(&self) -> Result<(), String> {
+        if self.existing.is_some() {
+            return self.check_existing();
+        }
+        if self.tags.is_empty() {
+            return Err("tags: the image needs a name, such as `ghcr.io/acme/shop:{sha}`".into());
+        }
         if let Some(stray) = self.fallback.iter().find(|one| !self.platforms.contains(one)) {
             return Err(format!("fallback: `{stray}` is not among `platforms`; add it there, or take it out here"));
         }
@@ -260,6 +268,28 @@ impl Settings {
             ));
         }
         if self.is_assembled() { self.check_assembled() } else { self.check_built() }
+    }
+
+    fn check_existing(&self) -> Result<(), String> {
+        let made = [
+            ("tags", !self.tags.is_empty()),
+            ("from-files", !self.from_files.is_empty()),
+            ("base", self.base.is_some()),
+            ("dockerfile", self.dockerfile.is_some()),
+            ("platforms", !self.platforms.is_empty()),
+            ("archive", self.archive.is_some()),
+            ("fallback-registry", self.fallback_registry.is_some()),
+        ];
+        if let Some((name, _)) = made.iter().find(|(_, set)| *set) {
+            return Err(format!(
+                "{name}: it is about an image that is made, and `existing` names one that is there; leave one of the two out"
+            ));
+        }
+        match (self.sbom.is_some() || self.sign.is_some(), self.push) {
+            (false, _) => Err("existing: there is nothing to do with it; say `sbom` or `sign`".into()),
+            (_, false) => Err("push: what is attached goes to the registry; leave `push = false` out".into()),
+            _ => Ok(()),
+        }
     }
 
     fn check_assembled(&self) -> Result<(), String> {
@@ -319,7 +349,10 @@ pub mod tests {
 
     /// Settings as they come from a pipeline file, with a tag if none is there.
     pub fn settings(mut value: Value) -> Settings {
-        value.as_object_mut().unwrap().entry("tags").or_insert(json!(["ghcr.io/acme/shop:1"]));
+        let fields = value.as_object_mut().unwrap();
+        if !fields.contains_key("existing") {
+            fields.entry("tags").or_insert(json!(["ghcr.io/acme/shop:1"]));
+        }
         serde_json::from_value(value).unwrap()
     }
 
@@ -337,6 +370,10 @@ pub mod tests {
             (json!({ "platforms": ["linux/amd64", "linux/arm64"], "push": false }), "several need `push = true`"),
             (json!({ "push": false, "sign": { "key": "cosign" } }), "sign: it is about an image in a registry"),
             (json!({ "push": false, "sbom": "sbom.json" }), "sbom: it is about"),
+            (json!({ "tags": [] }), "tags: the image needs a name"),
+            (json!({ "existing": "ghcr.io/acme/shop:1" }), "there is nothing to do with it"),
+            (json!({ "existing": "ghcr.io/acme/shop:1", "sbom": "s", "archive": "x" }), "archive: it is about an image that is made"),
+            (json!({ "existing": "ghcr.io/acme/shop:1", "sbom": "s", "push": false }), "push: what is attached"),
             (json!({ "user": "1" }), "user: it is for an image of `from-files`"),
             (json!({ "from-files": [{ "path": "a", "to": "/a" }], "target": "x" }), "target: it is for a build from a Dockerfile"),
             (json!({ "from-files": [{ "path": "a", "to": "/a" }], "push": false }), "name a file in `archive`"),

@@ -18,7 +18,7 @@ use crate::image::{assemble, index};
 use crate::layer::{Layer, pack};
 use crate::publish::{self, Whole, bytes};
 use crate::reference::{Reference, Repository};
-use crate::registry::{Client, Error};
+use crate::registry::{Client, Error, Manifest};
 use crate::sbom;
 use crate::settings::{Base, Platform, Settings};
 use crate::tags::{self, About};
@@ -59,6 +59,9 @@ impl Work<'_> {
     /// What went wrong, and what to mend.
     pub fn run(mut self) -> Result<Told, Failure> {
         self.settings.check().map_err(Failure::Misconfigured)?;
+        if let Some(existing) = &self.settings.existing {
+            return self.describe(existing);
+        }
         let named = tags::expand(&self.settings.tags, self.about).map_err(Failure::Misconfigured)?;
         named.left_out.iter().for_each(|left_out| self.world.say(Level::Info, &format!("left out: {left_out}")));
         // what can't be attached is told before anything is built
@@ -77,6 +80,22 @@ impl Work<'_> {
             notes.extend(self.attach(&image, sbom, &created.to_string())?);
         }
         Ok(told(&image, &notes))
+    }
+
+    /// Attaches to an image that is there: what came between its making and this may have kept it from being signed.
+    fn describe(mut self, existing: &str) -> Result<Told, Failure> {
+        let name = Reference::parse(existing).map_err(|why| Failure::misconfigured(format_args!("existing: {why}")))?;
+        let sbom = self.settings.sbom.as_deref().map(sbom::read).transpose()?;
+        let created = about::created(self.settings, self.epoch, self.about.started).map_err(Failure::Misconfigured)?;
+        let found = self.client().manifest(&name.repository, name.wanted())?;
+        let Some(Manifest { descriptor, .. }) = found else {
+            return Err(Failure::misconfigured(format_args!("existing: there is no {name} in its registry")));
+        };
+        let image = Image { names: vec![name], digest: descriptor.digest, size: descriptor.size, pushed: true, notes: Vec::new() };
+        let done = self.attach(&image, sbom, &created.to_string())?;
+        let told = told(&image, &[]);
+        let summary = format!("{}@{}: {}", image.names[0].repository, image.digest, done.join(", "));
+        Ok(Told { summary, outputs: told.outputs.into_iter().filter(|(name, _)| matches!(*name, "ref" | "digest")).collect() })
     }
 
     fn patience(&self) -> Patience {

@@ -144,6 +144,26 @@ fn files_become_an_image_with_names_bill_of_materials_and_signature() {
 }
 
 #[test]
+fn an_image_that_is_there_is_signed_later() {
+    let Some(registry) = Registry::up("an_image_that_is_there…") else { return };
+    let project = Project::new();
+    let name = format!("{}/acme/shop:1", registry.host);
+    let made = project.run(&mut Scene::real(), json!({ "tags": [name], "from-files": project.files() })).unwrap();
+    let mut world = Scene::real();
+    world.key = Some(keys(&project).0);
+    for round in 1..=2 {
+        let told = project.run(&mut world, json!({ "existing": output(&made, "ref"), "sign": { "key": "cosign" } })).unwrap();
+        assert_eq!(told.outputs, made.outputs[..2]);
+        assert!(told.summary.ends_with(": signed"), "{}", told.summary);
+        let signed = registry.json(&format!("acme/shop/manifests/{}.sig", output(&made, "digest").replace(':', "-")));
+        // openssl signs in another way each time; both stand
+        assert_eq!(signed["layers"].as_array().unwrap().len(), round);
+    }
+    let error = project.run(&mut world, json!({ "existing": format!("{name}.2"), "sign": { "key": "cosign" } })).unwrap_err();
+    assert!(matches!(&error, Failure::Misconfigured(why) if why.contains("there is no ")), "{error}");
+}
+
+#[test]
 fn a_base_is_taken_over_and_large_layers_go_in_pieces() {
     let Some(registry) = Registry::up("a_base_is_taken_over…") else { return };
     let project = Project::new();

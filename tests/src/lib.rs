@@ -13,6 +13,7 @@ mod offline;
 pub mod processes;
 pub mod receivers;
 mod registry;
+pub mod repository;
 mod run;
 pub mod runs;
 mod server;

@@ -120,7 +120,7 @@ impl<'a> Client<'a> {
             match response.status {
                 200 => {}
                 404 => return Ok(None),
-                _ => return Err(said(&place, response)),
+                _ => return Err(Error::Said(said(&place, response))),
             }
             let kind = response.header("content-type").unwrap_or_default().split(';').next().unwrap_or_default().trim().to_owned();
             let bytes = read(&mut response, LARGEST_MANIFEST, &place)?;
@@ -146,7 +146,7 @@ impl<'a> Client<'a> {
         self.patiently(&place, |client| {
             let response = client.exchange(repository, &request)?;
             if !matches!(response.status, 200..=202) {
-                return Err(said(&place, response));
+                return Err(Error::Said(said(&place, response)));
             }
             match response.header("docker-content-digest") {
                 Some(other) if other.starts_with("sha256:") && other != digest(bytes) => {
@@ -169,7 +169,7 @@ impl<'a> Client<'a> {
             match response.status {
                 200 => Ok(true),
                 404 => Ok(false),
-                _ => Err(said(&place, response)),
+                _ => Err(Error::Said(said(&place, response))),
             }
         })?;
         if known {
@@ -207,7 +207,7 @@ impl<'a> Client<'a> {
         self.patiently(&place, |client| {
             let mut response = client.exchange(repository, &request)?;
             if response.status != 200 {
-                return Err(said(&place, response));
+                return Err(Error::Said(said(&place, response)));
             }
             let kept = |error: std::io::Error| Error::Outside(Failure::errored(format_args!("{}: {error}", path.display())));
             let file = File::create(&path).map_err(kept)?;
@@ -228,7 +228,7 @@ impl<'a> Client<'a> {
             Request::new("POST", format!("{}/blobs/uploads/", repository.api())).header("idempotency-key", format!("upload-{digest}"));
         let response = self.exchange(repository, &start)?;
         if response.status != 202 {
-            return Err(said(&place, response));
+            return Err(Error::Said(said(&place, response)));
         }
         let mut location = self.location(repository, &response, &place)?;
         let mut bytes = blob.open(0).map_err(unread)?.ok_or_else(|| unread(std::io::Error::other("they are elsewhere")))?;
@@ -247,7 +247,7 @@ impl<'a> Client<'a> {
                 201 | 202 => {}
                 // a piece that arrived twice, after a crash: from the beginning
                 416 => return Err(passing(format!("{place}: the upload stands elsewhere"))),
-                _ => return Err(said(&place, response)),
+                _ => return Err(Error::Said(said(&place, response))),
             }
             location = self.location(repository, &response, &place)?;
             sent = last;
@@ -258,7 +258,7 @@ impl<'a> Client<'a> {
             .header("content-type", "application/octet-stream")
             .body(rest);
         let response = self.exchange(repository, &finish)?;
-        if matches!(response.status, 201 | 204) { Ok(()) } else { Err(said(&place, response)) }
+        if matches!(response.status, 201 | 204) { Ok(()) } else { Err(Error::Said(said(&place, response))) }
     }
 
     /// Where an upload goes on; it may be relative.
@@ -321,13 +321,11 @@ impl<'a> Client<'a> {
                         None => format!("give it `login = {{ \"{host}\" = {{ username = \"…\", password = \"${{secret.…}}\" }} }}`"),
                         Some(login) => format!("may `{}` do this there?", login.username),
                     };
-                    let Error::Said(why) = said(&repository.to_string(), response) else { unreachable!("`said` says") };
-                    return Err(Error::Refused(format!("{why}; {mend}")));
+                    return Err(Error::Refused(format!("{}; {mend}", said(&repository.to_string(), response))));
                 }
                 429 | 500 | 502..=504 => {
                     let after = response.header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
-                    let Error::Said(why) = said(&repository.registry, response) else { unreachable!("`said` says") };
-                    return Err(Error::Passing { why, after });
+                    return Err(Error::Passing { why: said(&repository.registry, response), after });
                 }
                 _ => return Ok(response),
             }
@@ -376,10 +374,10 @@ impl<'a> Client<'a> {
         match response.status {
             200 => {}
             429 | 500 | 502..=504 => {
-                return Err(passing(said(&place, response).to_string()));
+                return Err(passing(said(&place, response)));
             }
             401 | 403 => return Err(Error::Refused(format!("{}; are the user and the password right?", said(&place, response)))),
-            _ => return Err(said(&place, response)),
+            _ => return Err(Error::Said(said(&place, response))),
         }
         let answer: Value = serde_json::from_slice(&read(&mut response, 1 << 20, &place)?).unwrap_or_default();
         let token = ["token", "access_token"].iter().find_map(|name| answer.get(name)?.as_str()).filter(|token| !token.is_empty());
@@ -406,7 +404,7 @@ fn read(response: &mut Response, most: u64, place: &str) -> Result<Vec<u8>, Erro
 }
 
 /// What a registry said that is no yes: its status, and its own words (`errors[].message`, or the body).
-fn said(place: &str, mut response: Response) -> Error {
+fn said(place: &str, mut response: Response) -> String {
     let mut body = Vec::new();
     // what can't be read is not repeated
     let _ = (&mut response.body).take(16 << 10).read_to_end(&mut body);
@@ -418,7 +416,7 @@ fn said(place: &str, mut response: Response) -> Error {
     let words = words.unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
     let words: String = words.split_whitespace().collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(EXCERPT).collect();
     let colon = if words.is_empty() { "" } else { ": " };
-    Error::Said(format!("{place}: it answered {}{colon}{words}", response.status))
+    format!("{place}: it answered {}{colon}{words}", response.status)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The bill of materials to attach: CycloneDX as JSON, which the `audit` stage writes.
+//! The bill of materials to attach: CycloneDX as JSON, which the `audit` stage writes, of lockfiles or of an image. Deliberately absent: a second
+//! reader of packages.
 
 use runner_sdk::{Failure, files};
 use serde_json::Value;

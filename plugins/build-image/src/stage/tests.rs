@@ -143,6 +143,40 @@ fn files_become_an_image_with_names_bill_of_materials_and_signature() {
     );
 }
 
+/// Runs the `docker` CLI; what it printed.
+fn docker(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new("docker").args(arguments).output().map_err(|error| error.to_string())?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+#[test]
+fn docker_runs_what_was_made_without_it() {
+    const BUSYBOX: &str = "runner-test/busybox:1";
+    let Some(registry) = Registry::up("docker_runs_what…") else { return };
+    if let Err(why) = docker(&["image", "inspect", BUSYBOX]) {
+        assert!(std::env::var_os("PIPELINE_TEST_REQUIRE_ENGINES").is_none(), "an engine with {BUSYBOX} is needed: {why}");
+        eprintln!("docker_runs_what… is skipped: it needs an engine with the image {BUSYBOX} ({why})");
+        return;
+    }
+    let host = &registry.host;
+    let (base, made) = (format!("{host}/base/busybox:1"), format!("{host}/acme/shop:1"));
+    docker(&["tag", BUSYBOX, &base]).unwrap();
+    let pushed = docker(&["push", "--quiet", &base]);
+    docker(&["image", "rm", &base]).unwrap();
+    pushed.unwrap();
+
+    let project = Project::new();
+    let value = json!({ "tags": [made], "base": { "image": base }, "from-files": project.files(), "entrypoint": ["/bin/server"], "user": "65532:65532" });
+    let told = project.run(&mut Scene::real(), value).unwrap();
+    let reference = output(&told, "ref");
+    let ran = docker(&["run", "--rm", "--network", "none", &reference]);
+    let labels = docker(&["image", "inspect", "--format", "{{json .Config.Labels}}", &reference]);
+    docker(&["image", "rm", &reference]).unwrap();
+    assert_eq!(ran.unwrap(), "hello");
+    assert!(labels.unwrap().contains("\"org.opencontainers.image.revision\":\"0123456789abcdef"));
+}
+
 #[test]
 fn an_image_that_is_there_is_signed_later() {
     let Some(registry) = Registry::up("an_image_that_is_there…") else { return };

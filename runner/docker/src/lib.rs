@@ -31,3 +31,6 @@ pub use pod::{PROXY, Pod, PodSpec};
 pub use spec::{Ceilings, ContainerSpec, ExecSpec, Kept, Mount, NetworkMode};
 pub use sweep::{Swept, sweep};
 pub use transfer::{Login, OnProgress, Progress, Pushed};
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ mod pod;
 mod process;
 mod spec;
 mod sweep;
+mod tls;
 mod transfer;
 
 pub use container::{Container, Ended, Output, Printed, State};

@@ -113,7 +113,7 @@ async fn images_go_to_a_registry_and_come_back() {
     let reference = format!("127.0.0.1:{}/acme/app:1.2", registry.port);
     engine.tag(BUSYBOX, &reference).await.unwrap();
     let steps = Mutex::new(BTreeSet::new());
-    let pushed = engine.push(&reference, None, &|step| drop(steps.lock().unwrap().insert(step.status))).await.unwrap();
+    let pushed = engine.push(&reference, None, &|step| steps.lock().unwrap().extend([step.status])).await.unwrap();
     let manifest = registry.get("/v2/acme/app/manifests/1.2");
     assert!(manifest.contains(&pushed.digest), "{pushed:?}: {manifest}");
     assert_eq!(manifest.split_once("\r\n\r\n").unwrap().1.len() as u64, pushed.size);

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
 
-use super::{BUSYBOX, line, scene, sh, skip, socket};
-use crate::{Engine, EngineError, Owner};
+use super::{BUSYBOX, line, read, scene, sh, skip, socket};
+use crate::endpoint::{Address, Endpoint, Tls};
+use crate::{ContainerSpec, Engine, EngineError, Owner, Pod, PodSpec};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_is_not_there_is_named() {
@@ -37,13 +38,17 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(test: &str) -> Option<Daemon> {
+    /// `more`: further options, which may name files of its folder as `@name`.
+    fn start(test: &str, files: &[(&str, String)], more: &[&str]) -> Option<Daemon> {
         if Command::new("dockerd").arg("--version").stdout(Stdio::null()).status().is_err() {
             skip(test, "there is no dockerd to start and stop. Get it with `apt-get install docker.io`");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let mut command = Command::new("dockerd");
         command.args(["--iptables=false", "--ip-masq=false", "--bridge=none", "--storage-driver=vfs", "--host"]);
@@ -51,25 +56,26 @@ impl Daemon {
         for (option, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
             command.arg(option).arg(path(name));
         }
+        command.args(more.iter().map(|word| word.strip_prefix('@').map_or((*word).to_owned(), path)));
         let process = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         Some(Daemon { process, folder })
     }
 
-    async fn engine(&self) -> Result<Engine, EngineError> {
+    async fn engine(&self, endpoint: Endpoint) -> Engine {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            match Engine::at(socket(self.folder.path().join("engine.sock"))).await {
-                Err(error) if Instant::now() < deadline => {
-                    drop(error);
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+            match Engine::at(endpoint.clone()).await {
+                Ok(engine) => return engine,
+                Err(error) if Instant::now() > deadline => {
+                    panic!("{error}\n{}", std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default())
                 }
-                other => return other,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
     }
 
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    fn socket(&self) -> Endpoint {
+        socket(self.folder.path().join("engine.sock"))
     }
 }
 
@@ -124,16 +130,80 @@ fn processes(folder: &str) -> Vec<String> {
     }
 }
 
+/// The image that tests use.
+async fn give(from: &Engine, to: &Engine) {
+    let saved: Vec<_> = from.save(&[BUSYBOX]).unwrap().try_collect().await.unwrap();
+    to.load(futures::stream::iter(saved.into_iter().map(Ok))).await.unwrap();
+}
+
+/// A certificate and its key, in PEM, signed by an authority.
+fn certificate(authority: &rcgen::CertifiedIssuer<'_, rcgen::KeyPair>) -> (String, String) {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    parameters.extended_key_usages = vec![ServerAuth, ClientAuth];
+    (parameters.signed_by(&key, authority).unwrap().pem(), key.serialize_pem())
+}
+
+fn authority() -> rcgen::CertifiedIssuer<'static, rcgen::KeyPair> {
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    rcgen::CertifiedIssuer::self_signed(parameters, rcgen::KeyPair::generate().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_is_spoken_to_over_tls() {
+    let Some(scene) = scene("tls").await else { return };
+    let (ours, strange) = (authority(), authority());
+    let ((server, server_key), (client, client_key)) = (certificate(&ours), certificate(&ours));
+    let (stranger, stranger_key) = certificate(&strange);
+    let files = [
+        ("ca.pem", ours.pem()),
+        ("server.pem", server),
+        ("server-key.pem", server_key),
+        ("cert.pem", client),
+        ("key.pem", client_key),
+        ("strange-ca.pem", strange.pem()),
+        ("stranger.pem", stranger),
+        ("stranger-key.pem", stranger_key),
+    ];
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("tcp://127.0.0.1:{port}");
+    let options = ["--host", &address, "--tlsverify", "--tlscacert", "@ca.pem", "--tlscert", "@server.pem", "--tlskey", "@server-key.pem"];
+    let Some(daemon) = Daemon::start("tls", &files, &options) else { return };
+    let with = |ca: &str, certificate: &str, key: &str| {
+        let path = |name: &str| daemon.folder.path().join(name);
+        let tls = Some(Tls { ca: path(ca), certificate: path(certificate), key: path(key) });
+        Endpoint { address: Address::Tcp { authority: format!("127.0.0.1:{port}"), tls }, from: "the test".to_owned() }
+    };
+    let engine = daemon.engine(with("ca.pem", "cert.pem", "key.pem")).await;
+    assert!(!engine.is_local() && engine.endpoint() == address);
+    give(&scene.engine, &engine).await;
+    let owner = Owner { run: "r".into(), stage: "s".into(), attempt: 1, process: Owner::this_process() };
+    let container = engine.run(&owner, &ContainerSpec { stdin: vec![b'x'; 300_000], ..sh("wc -c; exit 3") }).await.unwrap();
+    assert_eq!(read(container.output().unwrap()).await.0.trim(), "300000");
+    assert_eq!(container.wait().await.unwrap().code, 3);
+    container.remove().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let pod = Pod::start(&engine, &owner, &PodSpec { folder: folder.path().to_owned(), ..PodSpec::default() }).await;
+    assert!(matches!(pod, Err(EngineError::NotLocal { .. })));
+
+    for (ca, certificate, key) in [("strange-ca.pem", "cert.pem", "key.pem"), ("ca.pem", "stranger.pem", "stranger-key.pem")] {
+        let refused = Engine::at(with(ca, certificate, key)).await.unwrap_err().to_string();
+        assert!(refused.contains("certificate") || refused.contains("UnknownIssuer"), "{ca}: {refused}");
+    }
+    let in_the_clear =
+        Endpoint { address: Address::Tcp { authority: format!("127.0.0.1:{port}"), tls: None }, from: "the test".to_owned() };
+    assert!(matches!(Engine::at(in_the_clear).await, Err(EngineError::Unreachable { .. })));
+    scene.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_goes_away_is_an_error_at_once() {
     let Some(scene) = scene("outage").await else { return };
-    let Some(mut daemon) = Daemon::start("outage") else { return };
-    let engine = match daemon.engine().await {
-        Ok(engine) => engine,
-        Err(error) => panic!("{error}\n{}", daemon.log()),
-    };
-    let saved: Vec<_> = scene.engine.save(&[BUSYBOX]).unwrap().try_collect().await.unwrap();
-    engine.load(futures::stream::iter(saved.into_iter().map(Ok))).await.unwrap();
+    let Some(mut daemon) = Daemon::start("outage", &[], &[]) else { return };
+    let engine = daemon.engine(daemon.socket()).await;
+    give(&scene.engine, &engine).await;
     let owner = Owner { run: "r".into(), stage: "s".into(), attempt: 1, process: Owner::this_process() };
     let container = engine.run(&owner, &sh("echo up; sleep 600")).await.unwrap();
     let mut output = container.output().unwrap();

@@ -12,7 +12,8 @@ use std::process::{Command, exit};
 fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
-    let target = env::var("TARGET").expect("cargo sets it");
+    // it has no C library: that of a static runner makes no difference to it
+    let target = env::var("TARGET").expect("cargo sets it").replace("-musl", "-gnu");
     let rustc = env::var_os("RUSTC").unwrap_or("rustc".into());
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=holder");

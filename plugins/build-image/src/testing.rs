@@ -198,11 +198,7 @@ impl Registry {
     pub fn new(test: &str) -> Option<Registry> {
         let there = Command::new("docker-registry").arg("--version").output().is_ok_and(|output| output.status.success());
         if !there {
-            assert!(
-                std::env::var_os("PIPELINE_TEST_REQUIRE_ENGINES").is_none(),
-                "{test} needs docker-registry: `apt-get install docker-registry`"
-            );
-            eprintln!("{test} is skipped: it needs docker-registry (`apt-get install docker-registry`)");
+            skip(test, "docker-registry", "`apt-get install docker-registry`");
             return None;
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -258,6 +254,13 @@ impl Drop for Registry {
             let _ = child.wait();
         }
     }
+}
+
+/// Says that a test is skipped for want of an engine, or fails where tests must have it.
+#[allow(clippy::print_stderr)] // that is how a test speaks
+pub fn skip(test: &str, needs: &str, mend: &str) {
+    assert!(std::env::var_os("PIPELINE_TEST_REQUIRE_ENGINES").is_none(), "{test} needs {needs}: {mend}");
+    eprintln!("{test} is skipped: it needs {needs} ({mend})");
 }
 
 /// A file that does not get smaller.

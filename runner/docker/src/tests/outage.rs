@@ -190,7 +190,7 @@ async fn an_engine_is_spoken_to_over_tls() {
 
     for (ca, certificate, key) in [("strange-ca.pem", "cert.pem", "key.pem"), ("ca.pem", "stranger.pem", "stranger-key.pem")] {
         let refused = Engine::at(with(ca, certificate, key)).await.unwrap_err().to_string();
-        assert!(refused.contains("certificate") || refused.contains("UnknownIssuer"), "{ca}: {refused}");
+        assert!(refused.to_lowercase().contains("certificate"), "{ca}: {refused}");
     }
     let in_the_clear =
         Endpoint { address: Address::Tcp { authority: format!("127.0.0.1:{port}"), tls: None }, from: "the test".to_owned() };

@@ -71,12 +71,14 @@ pub struct Laying<'a> {
     replaced: BTreeMap<String, Found>,
     /// Wanted paths that are hard links to files which had been passed over, by those.
     links: BTreeMap<String, Vec<String>>,
+    /// The same the other way round.
+    linked: BTreeMap<String, String>,
 }
 
 impl Tree {
     pub fn lay<'a>(&'a mut self, layer: usize, place: &'a str, exclude: &'a [String]) -> Laying<'a> {
-        let (new, replaced, links) = Default::default();
-        Laying { tree: self, layer, place, exclude, new, replaced, links }
+        let (new, replaced, links, linked) = Default::default();
+        Laying { tree: self, layer, place, exclude, new, replaced, links, linked }
     }
 
     /// Takes away what lower layers have at a path and below it.
@@ -102,6 +104,7 @@ impl Laying<'_> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", &path));
         if name == OPAQUE {
             self.tree.hide_below(folder);
+            self.forget(folder);
             return Ok(());
         }
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
@@ -109,6 +112,7 @@ impl Laying<'_> {
             if !hidden.starts_with(WHITEOUT) {
                 let path = if folder.is_empty() { hidden.to_owned() } else { format!("{folder}/{hidden}") };
                 self.tree.hide(&path);
+                self.forget(&path);
             }
             return Ok(());
         }
@@ -135,7 +139,12 @@ impl Laying<'_> {
                         let found = found.clone();
                         self.new.insert(path, found);
                     }
-                    _ => self.links.entry(target).or_default().push(path),
+                    _ => {
+                        // A link to a link is one to what that leads to.
+                        let target = self.linked.get(&target).cloned().unwrap_or(target);
+                        self.linked.insert(path.clone(), target.clone());
+                        self.links.entry(target).or_default().push(path);
+                    }
                 }
             }
             // A link leads to what is there under its own path.
@@ -178,6 +187,13 @@ impl Laying<'_> {
             }
             self.tree.files.insert(path, found);
         }
+    }
+
+    /// What a whiteout took away was not there before, wherever among the entries the whiteout stands.
+    fn forget(&mut self, path: &str) {
+        self.replaced.retain(|replaced, _| {
+            !path.is_empty() && !replaced.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
     }
 
     fn wanted(&self, path: &str) -> Option<Wanted> {

@@ -1,0 +1,44 @@
+//! Whose a container, network or volume is.
+
+use std::collections::HashMap;
+
+/// The attempt that made a thing, and the process that is responsible for it. Written into labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    pub run: String,
+    pub stage: String,
+    pub attempt: u32,
+    /// The runner's process: the machine's boot, the process's number and when it started. What belongs to a process that is gone can be removed.
+    pub process: String,
+}
+
+const RUN: &str = "dev.runner.run";
+const STAGE: &str = "dev.runner.stage";
+const ATTEMPT: &str = "dev.runner.attempt";
+const PROCESS: &str = "dev.runner.process";
+
+impl Owner {
+    pub fn labels(&self) -> HashMap<String, String> {
+        let pairs =
+            [(RUN, self.run.clone()), (STAGE, self.stage.clone()), (ATTEMPT, self.attempt.to_string()), (PROCESS, self.process.clone())];
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    /// None: not a thing of ours.
+    pub fn of(labels: &HashMap<String, String>) -> Option<Owner> {
+        let get = |name: &str| labels.get(name).cloned();
+        Some(Owner { run: get(RUN)?, stage: get(STAGE)?, attempt: get(ATTEMPT)?.parse().ok()?, process: get(PROCESS)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_say_whose_it_is() {
+        let owner = Owner { run: "20260101-000000-abcdef".into(), stage: "test (app=a)".into(), attempt: 2, process: "boot/1/2".into() };
+        assert_eq!(Owner::of(&owner.labels()), Some(owner));
+        assert_eq!(Owner::of(&HashMap::from([("dev.runner.run".to_owned(), "x".to_owned())])), None);
+    }
+}

@@ -5,6 +5,33 @@
 //! Deliberately absent: who may do what (the policies of `capability-docker` and `capability-commands`), and everything that a stage could ask for
 //! and never gets: there is no way to say `privileged`, a host namespace, a device or one more capability here.
 
+mod container;
+mod digest;
+mod endpoint;
+mod engine;
+mod error;
+mod exec;
+mod harden;
+mod holder;
+mod image;
 mod owner;
+mod pod;
+mod process;
+mod spec;
+mod sweep;
+mod tls;
+mod transfer;
 
+pub use container::{Container, Ended, Output, Printed, State};
+pub use engine::{About, Engine};
+pub use error::EngineError;
+pub use exec::Exec;
+pub use image::Image;
 pub use owner::Owner;
+pub use pod::{PROXY, Pod, PodSpec};
+pub use spec::{Ceilings, ContainerSpec, ExecSpec, Kept, Mount, NetworkMode};
+pub use sweep::{Swept, sweep};
+pub use transfer::{Login, OnProgress, Progress, Pushed};
+
+#[cfg(test)]
+mod tests;

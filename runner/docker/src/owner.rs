@@ -8,16 +8,23 @@ pub struct Owner {
     pub run: String,
     pub stage: String,
     pub attempt: u32,
-    /// The runner's process: the machine's boot, the process's number and when it started. What belongs to a process that is gone can be removed.
+    /// The runner's process: see [`Owner::this_process`]. What belongs to a process that is gone can be removed.
     pub process: String,
 }
 
-const RUN: &str = "dev.runner.run";
-const STAGE: &str = "dev.runner.stage";
-const ATTEMPT: &str = "dev.runner.attempt";
-const PROCESS: &str = "dev.runner.process";
+pub(crate) const RUN: &str = "dev.runner.run";
+pub(crate) const STAGE: &str = "dev.runner.stage";
+pub(crate) const ATTEMPT: &str = "dev.runner.attempt";
+pub(crate) const PROCESS: &str = "dev.runner.process";
+/// The position of the effect that made a container.
+pub(crate) const EFFECT: &str = "dev.runner.effect";
 
 impl Owner {
+    /// What [`Owner::process`] is for this very process.
+    pub fn this_process() -> String {
+        crate::process::this()
+    }
+
     pub fn labels(&self) -> HashMap<String, String> {
         let pairs =
             [(RUN, self.run.clone()), (STAGE, self.stage.clone()), (ATTEMPT, self.attempt.to_string()), (PROCESS, self.process.clone())];
@@ -28,6 +35,17 @@ impl Owner {
     pub fn of(labels: &HashMap<String, String>) -> Option<Owner> {
         let get = |name: &str| labels.get(name).cloned();
         Some(Owner { run: get(RUN)?, stage: get(STAGE)?, attempt: get(ATTEMPT)?.parse().ok()?, process: get(PROCESS)? })
+    }
+
+    /// Whether the process that is responsible is no more, as far as that can be told from here.
+    pub fn is_gone(&self) -> bool {
+        crate::process::is_gone(&self.process)
+    }
+
+    /// As an engine's filter: things of this attempt, whichever process made them.
+    pub(crate) fn filter(&self) -> HashMap<String, Vec<String>> {
+        let labels = vec![format!("{RUN}={}", self.run), format!("{STAGE}={}", self.stage), format!("{ATTEMPT}={}", self.attempt)];
+        HashMap::from([("label".to_owned(), labels)])
     }
 }
 

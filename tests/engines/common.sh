@@ -1,0 +1,75 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# What the scripts of this folder share: where they keep things, how a daemon is started, found again and stopped, and how they fail.
+# Sourced, after `set -euo pipefail` and with `engine` set.
+
+# Data, logs and downloads outlive a run: they are what makes the second start fast.
+state="${XDG_CACHE_HOME:-$HOME/.cache}/runner-test-engines"
+# The path of a socket may have 107 bytes, so sockets can't be below a home folder. The key keeps users and caches apart.
+sockets="/run/runner-test-engines-$(printf '%s' "$state" | sha256sum | cut -c1-8)"
+mkdir -p "$state"
+log="$state/$engine.log"
+
+say() { printf '%s: %s\n' "$engine" "$1"; }
+
+# fail WHAT [HOW TO MEND IT]...
+fail() {
+    printf '%s: %s\n' "$engine" "$1" >&2
+    shift
+    [ $# -eq 0 ] || printf '  %s\n' "$@" >&2
+    exit 1
+}
+
+# One script at a time changes what is started: two test runs may begin together. Daemons are started without descriptor 9.
+lock() {
+    exec 9> "$state/$engine.lock"
+    flock -w 300 9 || fail "another start or stop has held $state/$engine.lock for five minutes" "is it stuck? \`fuser $state/$engine.lock\` names it"
+}
+
+# install PACKAGE... : from Debian, after one look at what is there.
+install() {
+    command -v apt-get > /dev/null || fail "these packages are needed, and only apt-get is known here: $*" "install what they hold by hand"
+    [ "$(id -u)" = 0 ] || fail "these packages are needed: $*" "as root: apt-get install -y $*"
+    say "installing $*"
+    local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@")
+    "${install[@]}" > "$log" 2>&1 || { apt-get update -qq && "${install[@]}"; } > "$log" 2>&1 || fail "apt-get can't install $*" "its output: $log"
+}
+
+# When the process began, in clock ticks since the machine did. A number that was given to another process has another one.
+began() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d' ' -f20; }
+
+# launch PROGRAM [ARGUMENT]... : a daemon with a log and a pid file, which outlives this script and is not reached by its Ctrl-C.
+launch() {
+    setsid "$@" > "$log" 2>&1 < /dev/null 9>&- &
+    printf '%s %s\n' "$!" "$(began "$!")" > "$state/$engine.pid"
+}
+
+# The process that `launch` made, if it lives.
+launched() {
+    local pid when
+    read -r pid when 2> /dev/null < "$state/$engine.pid" || return 1
+    [ "$(began "$pid")" = "$when" ] && printf '%s\n' "$pid"
+}
+
+# await SECONDS COMMAND... : until the command succeeds. Fails when the daemon ends, or when the time is up.
+await() {
+    local limit=$((SECONDS + $1)) seconds=$1
+    shift
+    until "$@" > /dev/null 2>&1; do
+        launched > /dev/null || fail "ended while it started: $(tail -n 3 "$log")" "its log: $log"
+        [ "$SECONDS" -lt "$limit" ] || fail "did not answer within $seconds seconds" "its log: $log"
+        sleep 0.1
+    done
+}
+
+# Ends the daemon that `launch` made, and nothing else.
+stop() {
+    local pid limit=$((SECONDS + 60))
+    pid="$(launched)" || { say "nothing to stop: \`up\` started none"; rm -f "$state/$engine.pid"; return; }
+    kill "$pid"
+    while launched > /dev/null; do
+        [ "$SECONDS" -lt "$limit" ] || fail "process $pid does not end" "its log: $log"
+        sleep 0.1
+    done
+    rm -f "$state/$engine.pid"
+    say "stopped"
+}

@@ -42,9 +42,9 @@ enum Order {
     Pep440(pep440_rs::Version),
     Gem(gem::Version),
     Composer(composer::Version),
-    Debian(debian::Version),
-    Apk(apk::Version),
-    Rpm(rpm::Version),
+    Debian(Box<debian::Version>),
+    Apk(Box<apk::Version>),
+    Rpm(Box<rpm::Version>),
 }
 
 impl Version {
@@ -60,9 +60,9 @@ impl Version {
             Ecosystem::RubyGems => Order::Gem(gem::Version::parse(text)?),
             Ecosystem::Packagist => Order::Composer(composer::Version::parse(text)?),
             Ecosystem::Distribution(distribution) => match distribution.format() {
-                Format::Dpkg => Order::Debian(debian::Version::parse(text)?),
-                Format::Apk => Order::Apk(apk::Version::parse(text)?),
-                Format::Rpm => Order::Rpm(rpm::Version::parse(text)?),
+                Format::Dpkg => Order::Debian(Box::new(debian::Version::parse(text)?)),
+                Format::Apk => Order::Apk(Box::new(apk::Version::parse(text)?)),
+                Format::Rpm => Order::Rpm(Box::new(rpm::Version::parse(text)?)),
             },
         };
         Some(Self { text: text.into(), order })

@@ -20,6 +20,9 @@ const SAVED: &[u8] = include_bytes!("../../fixtures/image/saved.tar.gz");
 /// An entry of a layer: a path and a content, or what the path ends with: `/` a folder, `=>TARGET` a hard link, `->TARGET` a symlink.
 type Files<'a> = &'a [(&'a str, &'a str)];
 
+/// An image's files, by their path.
+type Image = BTreeMap<String, Vec<u8>>;
+
 fn layer(files: Files<'_>) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, content) in files {
@@ -48,7 +51,7 @@ fn layer(files: Files<'_>) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-fn archive(files: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+fn archive(files: &Image) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, content) in files {
         let mut header = tar::Header::new_ustar();
@@ -88,7 +91,7 @@ fn config(layers: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// The files of what `docker save` writes.
-fn saved(layers: &[Vec<u8>]) -> BTreeMap<String, Vec<u8>> {
+fn saved(layers: &[Vec<u8>]) -> Image {
     let config = config(layers);
     let name = format!("{}.json", hex(&config));
     let paths: Vec<String> = (0..layers.len()).map(|number| format!("{number}/layer.tar")).collect();
@@ -99,7 +102,7 @@ fn saved(layers: &[Vec<u8>]) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The files of an OCI layout.
-fn layout(layers: &[Vec<u8>], compress: fn(&[u8]) -> Vec<u8>) -> BTreeMap<String, Vec<u8>> {
+fn layout(layers: &[Vec<u8>], compress: fn(&[u8]) -> Vec<u8>) -> Image {
     let mut files = BTreeMap::new();
     let mut put = |kind: &str, bytes: Vec<u8>| {
         let hex = hex(&bytes);
@@ -377,7 +380,7 @@ fn all_platforms_of_an_index_are_read() {
 #[test]
 fn what_is_no_image_is_refused_with_a_way_out() {
     let good = layer(&[("etc/os-release", DEBIAN), ("var/lib/dpkg/status", &package("a", "1"))]);
-    let change = |files: &BTreeMap<String, Vec<u8>>, edit: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+    let change = |files: &Image, edit: &dyn Fn(&mut Image)| {
         let mut files = files.clone();
         edit(&mut files);
         archive(&files)

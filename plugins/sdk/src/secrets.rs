@@ -21,6 +21,8 @@ use crate::{Denial, Failure};
 pub enum Error {
     /// No `secrets` grant of the stage names it.
     Denied(Denial),
+    /// It can't sign. Says why.
+    Unusable(String),
 }
 
 /// The text that stands for a secret. Needs `secrets = { use = [..] }`.
@@ -35,16 +37,26 @@ pub fn read(name: &str) -> Result<Vec<u8>, Error> {
     wit::read(name).map_err(lift)
 }
 
+/// The signature of `payload` (ECDSA on P-256 with SHA-256, in ASN.1 DER) by a key that stays with the host. Needs `secrets = { sign = [..] }`, with the name of
+/// the key and, if it is encrypted, the one of its password.
+pub fn sign(key: &str, password: Option<&str>, payload: &[u8]) -> Result<Vec<u8>, Error> {
+    crate::inside("secrets");
+    wit::sign(key, password, payload).map_err(lift)
+}
+
 fn lift(error: wit::Error) -> Error {
     match error {
         wit::Error::Denied(denial) => Error::Denied(denial.into()),
+        wit::Error::Unusable(why) => Error::Unusable(why),
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Error::Denied(denial) = self;
-        denial.fmt(f)
+        match self {
+            Error::Denied(denial) => denial.fmt(f),
+            Error::Unusable(why) => f.write_str(why),
+        }
     }
 }
 
@@ -52,7 +64,9 @@ impl std::error::Error for Error {}
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        let Error::Denied(denial) = error;
-        Failure::Denied(denial)
+        match error {
+            Error::Denied(denial) => Failure::Denied(denial),
+            Error::Unusable(why) => Failure::Errored(why),
+        }
     }
 }

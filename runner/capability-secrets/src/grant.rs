@@ -1,4 +1,4 @@
-//! The schema of `grants.secrets`: two lists of names.
+//! The schema of `grants.secrets`: three lists of names.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ pub struct SecretsGrant {
     pub used: Vec<String>,
     /// Their bytes may be read; their placeholders too.
     pub read: Vec<String>,
+    /// They sign what the stage hands over; neither their bytes nor their placeholders are given.
+    pub sign: Vec<String>,
 }
 
 impl Grant for SecretsGrant {
@@ -23,15 +25,17 @@ impl Grant for SecretsGrant {
     fn authority(&self) -> Vec<Authority> {
         let read = self.read.iter().map(|name| Authority { text: format!("READ the bytes of secret {name}"), alarming: true });
         let used = self.used.iter().map(|name| Authority { text: format!("use secret {name} (within its `to`)"), alarming: false });
-        read.chain(used).collect()
+        let sign = self.sign.iter().map(|name| Authority { text: format!("SIGN anything with secret {name}"), alarming: true });
+        read.chain(sign).chain(used).collect()
     }
 
     fn secrets(&self) -> Vec<(String, bool)> {
         let named = |names: &[String], read| names.iter().map(|name| (name.clone(), read)).collect::<Vec<_>>();
-        [named(&self.used, false), named(&self.read, true)].concat()
+        [named(&self.used, false), named(&self.sign, false), named(&self.read, true)].concat()
     }
 
     fn unused(&self, used: &mut dyn Iterator<Item = Used<'_>>) -> Vec<String> {
+        // of `sign` nothing is said: what names a key's password is no subject of an effect
         let mut idle: Vec<&String> = self.read.iter().collect();
         for used in used.filter(|used| used.effect == "secrets.read") {
             idle.retain(|name| *name != used.subject);
@@ -49,7 +53,7 @@ impl GrantSchema for Schema {
     }
 
     fn summary(&self) -> &'static str {
-        "the placeholders of secrets, and their bytes"
+        "the placeholders of secrets, their bytes, and signatures with them"
     }
 
     fn interfaces(&self) -> &'static [&'static str] {
@@ -58,7 +62,7 @@ impl GrantSchema for Schema {
 
     fn json_schema(&self) -> serde_json::Value {
         let names = || serde_json::json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 });
-        serde_json::json!({ "type": "object", "additionalProperties": false, "properties": { "use": names(), "read": names() } })
+        serde_json::json!({ "type": "object", "additionalProperties": false, "properties": { "use": names(), "read": names(), "sign": names() } })
     }
 
     fn example(&self) -> &'static str {
@@ -73,7 +77,7 @@ impl GrantSchema for Schema {
         let before = diagnostics.len();
         let what = format!("[stage.{}.grants] secrets", context.stage);
         let mut reader = TableReader::new(node, what, diagnostics)?;
-        let lists = ["use", "read"].map(|key| reader.strings(key).unwrap_or_default());
+        let lists = ["use", "read", "sign"].map(|key| reader.strings(key).unwrap_or_default());
         for name in lists.iter().flatten() {
             let known = || context.secrets.iter().map(|one| one.secret.name.as_str());
             if !known().any(|one| one == name.value) {
@@ -89,8 +93,8 @@ impl GrantSchema for Schema {
             reader.diagnostics.push(Diagnostic::error("empty", node.span.clone(), "the grant names no secret").hint(self.example()));
         }
         reader.finish();
-        let [used, read] = lists.map(|list| list.into_iter().map(|name| name.value).collect());
-        (diagnostics.len() == before).then(|| Arc::new(SecretsGrant { used, read }) as Arc<dyn Grant>)
+        let [used, read, sign] = lists.map(|list| list.into_iter().map(|name| name.value).collect());
+        (diagnostics.len() == before).then(|| Arc::new(SecretsGrant { used, read, sign }) as Arc<dyn Grant>)
     }
 }
 
@@ -119,11 +123,12 @@ mod tests {
 
     #[test]
     fn grants() {
-        let grant = decode("secrets = { use = ['token'], read = ['key'] }").unwrap();
-        assert_eq!(grant, SecretsGrant { used: vec!["token".into()], read: vec!["key".into()] });
+        let grant = decode("secrets = { use = ['token'], read = ['key'], sign = ['key'] }").unwrap();
+        assert_eq!(grant, SecretsGrant { used: vec!["token".into()], read: vec!["key".into()], sign: vec!["key".into()] });
         let authority = grant.authority();
         assert!(authority[0].alarming && authority[0].text == "READ the bytes of secret key");
-        assert!(!authority[1].alarming && authority[1].text == "use secret token (within its `to`)");
+        assert!(authority[1].alarming && authority[1].text == "SIGN anything with secret key");
+        assert!(!authority[2].alarming && authority[2].text == "use secret token (within its `to`)");
         assert_eq!(decode("secrets = { read = ['tokn'] }"), Err(vec!["unknown-secret".into()]));
         assert_eq!(decode("secrets = {}"), Err(vec!["empty".into()]));
         assert_eq!(decode("secrets = { read = ['key'], write = ['key'] }"), Err(vec!["unknown-key".into()]));
@@ -131,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_was_never_read_can_go() {
-        let grant = SecretsGrant { used: Vec::new(), read: vec!["key".into(), "token".into()] };
+        let grant = SecretsGrant { read: vec!["key".into(), "token".into()], ..SecretsGrant::default() };
         let used = [Used { effect: "secrets.read", subject: "key", request: "{}" }];
         assert_eq!(grant.unused(&mut used.into_iter()), ["\"token\" in `read`: never read"]);
     }

@@ -6,7 +6,7 @@ use wasmtime::{Error, Result};
 
 use crate::SecretsRoom;
 use crate::backend::Names;
-use crate::policy::{Placeholder, Read, Rules};
+use crate::policy::{Placeholder, Read, Rules, Sign, Signed};
 
 pub mod bindings {
     wasmtime::component::bindgen!({
@@ -53,6 +53,18 @@ impl wit::Host for StageState {
                 detail: "it was changed since the run began; run the stage anew with `runner resume --failed`".to_owned(),
             })))),
             None => Err(Error::new(LedgerError::Secret(name))),
+        }
+    }
+
+    async fn sign(&mut self, name: String, password: Option<String>, payload: Vec<u8>) -> Result<std::result::Result<Vec<u8>, wit::Error>> {
+        let boundary = self.boundary.clone();
+        let room: &mut SecretsRoom = self.room();
+        let rules = Rules { grant: &room.grant, stage: &room.stage };
+        match boundary.cross(&rules, Sign { name, password, payload }, &Names(&room.held)).await {
+            Ok(Signed::Signature(signature)) => Ok(Ok(signature)),
+            Ok(Signed::Unusable(why)) => Ok(Err(wit::Error::Unusable(why))),
+            Ok(Signed::Missing(name)) => Err(Error::new(LedgerError::Secret(name))),
+            Err(refusal) => Ok(Err(wit::Error::Denied(lower_denial(refusal.denial()?)))),
         }
     }
 }

@@ -2,14 +2,14 @@
 //!
 //! ```toml
 //! [stage.sign.grants]
-//! secrets = { use = ["registry"], read = ["signing-key"] }
+//! secrets = { use = ["registry"], read = ["api-key"], sign = ["cosign"] }
 //! ```
 //!
 //! Most stages need no such grant: `${secret.registry}` in `with` or `env` gives them the placeholder. `use` is for stages that name a secret in
-//! their own words, and `read` gives the bytes: shown in red by `plan`.
+//! their own words, `read` gives the bytes, and `sign` gives signatures with a key that stays here: both are shown in red by `plan`.
 //!
 //! What is checked: that the grant names the secret. Recorded is that it was read and a keyed digest of the bytes, so that a stage that goes on
-//! after a crash is given the same ones or none. Deliberately absent: where the bytes come from (`secret`), and where placeholders are replaced
+//! after a crash is given the same ones or none; a signature is recorded as it is. Deliberately absent: where the bytes come from (`secret`), how a key signs (`secret::sign`), and where placeholders are replaced
 //! (`capability-http`, `capability-commands`).
 
 mod backend;

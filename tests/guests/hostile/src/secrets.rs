@@ -11,6 +11,7 @@ pub fn read(name: &str) -> Attempted {
     match secrets::read(name) {
         Ok(bytes) => Attempted::Ok(format!("{} bytes: {}", bytes.len(), String::from_utf8_lossy(&bytes))),
         Err(secrets::Error::Denied(denial)) => refused(denial.code),
+        Err(error) => Attempted::Error(error.to_string()),
     }
 }
 
@@ -18,6 +19,7 @@ pub fn placeholder(name: &str) -> Attempted {
     match secrets::placeholder(name) {
         Ok(text) => Attempted::Ok(text),
         Err(secrets::Error::Denied(denial)) => refused(denial.code),
+        Err(error) => Attempted::Error(error.to_string()),
     }
 }
 

@@ -23,7 +23,7 @@ fn main() {
     }
 
     let mut build = Command::new(rustc);
-    build.current_dir(&here).args(["holder/main.rs", "--crate-name=holder", "--crate-type=bin", "--edition=2024", "-Dwarnings"]);
+    build.current_dir(&here).args(["holder/main.rs", "--crate-name=holder", "--crate-type=bin", "--edition=2024"]);
     build.arg(format!("--target={target}")).arg("-o").arg(out.join("holder"));
     for option in ["opt-level=2", "panic=abort", "codegen-units=1", "relocation-model=static", "strip=symbols", "debuginfo=0"] {
         build.arg(format!("-C{option}"));

@@ -18,6 +18,9 @@ pub struct Advisory {
     pub withdrawn: Option<String>,
     #[serde(default, deserialize_with = "null_is_default")]
     pub aliases: Vec<String>,
+    /// The vulnerabilities that a distribution's record is about.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub upstream: Vec<String>,
     #[serde(default, deserialize_with = "null_is_default")]
     pub summary: String,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -115,10 +118,16 @@ impl Advisory {
     pub fn about<'a>(&'a self, ecosystem: Ecosystem, name: &'a str) -> impl Iterator<Item = &'a Affected> {
         self.affected.iter().filter(move |affected| {
             affected.package.as_ref().is_some_and(|package| {
-                // A suffix names a release of a distribution (`Debian:12`) or another registry, where the name means something else.
-                package.ecosystem == ecosystem.osv_name() && ecosystem.canonical(&package.name) == ecosystem.canonical(name)
+                ecosystem.is_named(&package.ecosystem) && ecosystem.canonical(&package.name) == ecosystem.canonical(name)
             })
         })
+    }
+
+    /// Other ids of the very same vulnerability. A distribution's record about one vulnerability counts as that one; one about
+    /// several (`DSA-…`, `RLSA-…`) is more than each of them.
+    pub fn same_as(&self) -> impl Iterator<Item = &str> {
+        let upstream = if let [only] = &self.upstream[..] { Some(only) } else { None };
+        self.aliases.iter().chain(upstream).map(String::as_str)
     }
 
     /// The page of the advisory on osv.dev.

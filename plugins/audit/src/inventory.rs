@@ -5,6 +5,9 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use crate::distribution::{Distribution, Format};
 
 /// The package ecosystem of a lockfile, under the names of the OSV schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,21 +18,31 @@ pub enum Ecosystem {
     Go,
     RubyGems,
     Packagist,
+    /// The packages of a container image's operating system.
+    Distribution(Distribution),
 }
 
 impl Ecosystem {
-    pub const ALL: [Self; 6] = [Self::Npm, Self::CratesIo, Self::PyPi, Self::Go, Self::RubyGems, Self::Packagist];
+    /// Those of programming languages, each of which has one registry and no releases.
+    pub const LANGUAGES: [Self; 6] = [Self::Npm, Self::CratesIo, Self::PyPi, Self::Go, Self::RubyGems, Self::Packagist];
 
-    /// The value of `affected[].package.ecosystem` in OSV records.
-    pub fn osv_name(self) -> &'static str {
-        match self {
+    /// The value of `affected[].package.ecosystem` in OSV records; `None` for a distribution that OSV knows nothing of.
+    pub fn osv_name(self) -> Option<Cow<'static, str>> {
+        Some(Cow::Borrowed(match self {
             Self::Npm => "npm",
             Self::CratesIo => "crates.io",
             Self::PyPi => "PyPI",
             Self::Go => "Go",
             Self::RubyGems => "RubyGems",
             Self::Packagist => "Packagist",
-        }
+            Self::Distribution(distribution) => return distribution.osv_name().map(Cow::Owned),
+        }))
+    }
+
+    /// Whether a record's `ecosystem` is this one. A suffix names a release of a distribution (`Debian:12`) or another registry,
+    /// where the name means something else.
+    pub fn is_named(self, name: &str) -> bool {
+        self.osv_name().is_some_and(|own| own == name)
     }
 
     /// The type of its package URLs (`pkg:npm/…`, `pkg:cargo/…`).
@@ -41,6 +54,11 @@ impl Ecosystem {
             Self::Go => "golang",
             Self::RubyGems => "gem",
             Self::Packagist => "composer",
+            Self::Distribution(distribution) => match distribution.format() {
+                Format::Dpkg => "deb",
+                Format::Apk => "apk",
+                Format::Rpm => "rpm",
+            },
         }
     }
 
@@ -53,7 +71,7 @@ impl Ecosystem {
                 Cow::Owned(parts.collect::<Vec<_>>().join("-").to_ascii_lowercase())
             }
             Self::Packagist => Cow::Owned(name.to_ascii_lowercase()),
-            Self::Npm | Self::CratesIo | Self::Go | Self::RubyGems => Cow::Borrowed(name),
+            Self::Npm | Self::CratesIo | Self::Go | Self::RubyGems | Self::Distribution(_) => Cow::Borrowed(name),
         }
     }
 }
@@ -91,6 +109,36 @@ pub struct Checksum {
     pub hex: String,
 }
 
+/// The source package that a distribution built a package from, under which its advisories stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourcePackage {
+    pub name: String,
+    pub version: String,
+}
+
+/// Where in a container image a package is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InImage {
+    /// The image as the settings name it.
+    pub image: Rc<str>,
+    /// The file inside of it that says so, relative to its root.
+    pub file: String,
+    pub layer: Rc<Layer>,
+}
+
+/// A layer of a container image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layer {
+    /// 1 is the lowest.
+    pub number: usize,
+    /// How many the image has.
+    pub of: usize,
+    /// `sha256:…`
+    pub digest: String,
+    /// The instruction that made it, as the image's history has it; empty if it does not say.
+    pub created_by: String,
+}
+
 /// One entry of a lockfile.
 #[derive(Clone, Debug)]
 pub struct Package {
@@ -113,6 +161,10 @@ pub struct Package {
     pub line: u32,
     /// Indices of what it needs, in the order of the lockfile, without repetitions.
     pub dependencies: Vec<usize>,
+    /// What advisories are looked up for in its place, if that is something else.
+    pub source: Option<SourcePackage>,
+    /// For a package of a container image: where it is there.
+    pub in_image: Option<Rc<InImage>>,
 }
 
 impl Package {
@@ -130,7 +182,14 @@ impl Package {
             checksums: Vec::new(),
             line,
             dependencies: Vec::new(),
+            source: None,
+            in_image: None,
         }
+    }
+
+    /// The name and the version that advisories are looked up for.
+    pub fn sought(&self) -> (&str, &str) {
+        self.source.as_ref().map_or((&self.name, &self.version), |source| (&source.name, &source.version))
     }
 
     /// Adds an edge once.
@@ -150,10 +209,10 @@ impl Package {
     }
 }
 
-/// A lockfile, read.
+/// A lockfile, read; or the packages of one ecosystem that are installed in a container image.
 #[derive(Clone, Debug)]
 pub struct Lockfile {
-    /// Relative to the workspace, with `/`.
+    /// Relative to the workspace, with `/`. In a container image: the image, `: `, and what is in there.
     pub path: String,
     pub ecosystem: Ecosystem,
     pub packages: Vec<Package>,

@@ -39,7 +39,8 @@ pub fn subjects(lockfiles: &[Lockfile], includes: impl Fn(&Package) -> bool) -> 
     type Key<'a> = (Ecosystem, &'a str, &'a str, Option<&'a str>);
     let mut found: BTreeMap<Key<'_>, Vec<(usize, usize)>> = BTreeMap::new();
     let mut unmatched = Vec::new();
-    for (at, lockfile) in lockfiles.iter().enumerate() {
+    // What OSV knows nothing of is reported once for the image, not for each package.
+    for (at, lockfile) in lockfiles.iter().enumerate().filter(|(_, lockfile)| lockfile.ecosystem.osv_name().is_some()) {
         for (index, package) in lockfile.packages.iter().enumerate().filter(|(_, package)| package.is_third_party() && includes(package)) {
             let commit = match &package.origin {
                 Origin::Git { commit, .. } if commit.is_empty() => {
@@ -58,7 +59,8 @@ pub fn subjects(lockfiles: &[Lockfile], includes: impl Fn(&Package) -> bool) -> 
                 }
                 _ => None,
             };
-            found.entry((lockfile.ecosystem, &package.name, &package.version, commit)).or_default().push((at, index));
+            let (name, version) = package.sought();
+            found.entry((lockfile.ecosystem, name, version, commit)).or_default().push((at, index));
         }
     }
     let list = found
@@ -140,8 +142,7 @@ pub fn join_all(subject: &Subject, matches: Vec<Match<'_>>) -> Vec<Vulnerability
 pub fn join(ecosystem: Ecosystem, name: &str, matches: Vec<Match<'_>>) -> Vec<Vulnerability> {
     let mut groups: Vec<(BTreeSet<&str>, Vec<Match<'_>>)> = Vec::new();
     for found in matches {
-        let mut ids: BTreeSet<&str> =
-            std::iter::once(found.advisory.id.as_str()).chain(found.advisory.aliases.iter().map(String::as_str)).collect();
+        let mut ids: BTreeSet<&str> = std::iter::once(found.advisory.id.as_str()).chain(found.advisory.same_as()).collect();
         let mut members = vec![found];
         // A record can connect groups that had nothing in common before.
         let (joined, apart): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(known, _)| !known.is_disjoint(&ids));
@@ -189,7 +190,7 @@ fn rank(ecosystem: Ecosystem, id: &str) -> usize {
         Ecosystem::CratesIo => ["RUSTSEC-", "MAL-", "GHSA-", "CVE-"],
         Ecosystem::PyPi => ["PYSEC-", "MAL-", "GHSA-", "CVE-"],
         Ecosystem::Go => ["GO-", "MAL-", "GHSA-", "CVE-"],
-        Ecosystem::Npm | Ecosystem::RubyGems | Ecosystem::Packagist => ["MAL-", "GHSA-", "CVE-", "OSV-"],
+        Ecosystem::Npm | Ecosystem::RubyGems | Ecosystem::Packagist | Ecosystem::Distribution(_) => ["MAL-", "GHSA-", "CVE-", "OSV-"],
     };
     order.iter().position(|prefix| id.starts_with(prefix)).unwrap_or(order.len())
 }

@@ -18,9 +18,9 @@ const LARGEST_RECORD: u64 = 16 << 20;
 /// The advisories of an export that are about the packages at hand.
 #[derive(Debug, Default)]
 pub struct Export {
-    wanted: BTreeMap<&'static str, BTreeSet<String>>,
+    wanted: BTreeMap<Ecosystem, BTreeSet<String>>,
     advisories: BTreeMap<String, Advisory>,
-    by_package: BTreeMap<(&'static str, String), BTreeSet<String>>,
+    by_package: BTreeMap<(Ecosystem, String), BTreeSet<String>>,
     read: usize,
     newest: String,
     ecosystems: BTreeSet<Ecosystem>,
@@ -53,7 +53,7 @@ impl Export {
     pub fn about(subjects: &[Subject]) -> Self {
         let mut export = Self::default();
         for subject in subjects {
-            export.wanted.entry(subject.ecosystem.osv_name()).or_default().insert(canonical(subject));
+            export.wanted.entry(subject.ecosystem).or_default().insert(canonical(subject));
         }
         export
     }
@@ -72,20 +72,17 @@ impl Export {
             self.newest.clone_from(&modified);
         }
         let packages: Vec<GlancePackage> = glance.affected.into_iter().flatten().filter_map(|affected| affected.package).collect();
-        for ecosystem in Ecosystem::ALL {
-            if packages.iter().any(|package| package.ecosystem == ecosystem.osv_name()) {
-                self.ecosystems.insert(ecosystem);
+        let mut about: Vec<(Ecosystem, String)> = Vec::new();
+        for package in packages {
+            let Some((&ecosystem, names)) = self.wanted.iter().find(|(ecosystem, _)| ecosystem.is_named(&package.ecosystem)) else {
+                continue;
+            };
+            self.ecosystems.insert(ecosystem);
+            let name = ecosystem.canonical(&package.name);
+            if names.contains(name.as_ref()) {
+                about.push((ecosystem, name.into_owned()));
             }
         }
-        let about: Vec<(&'static str, String)> = packages
-            .into_iter()
-            .filter_map(|package| {
-                let ecosystem = Ecosystem::ALL.into_iter().find(|ecosystem| ecosystem.osv_name() == package.ecosystem)?;
-                let name = ecosystem.canonical(&package.name);
-                let wanted = self.wanted.get(ecosystem.osv_name())?.contains(name.as_ref());
-                wanted.then(|| (ecosystem.osv_name(), name.into_owned()))
-            })
-            .collect();
         if about.is_empty() {
             return Ok(());
         }
@@ -124,7 +121,7 @@ impl Export {
 
     /// The advisories about a subject's package, of any version.
     pub fn find<'a>(&'a self, subject: &Subject) -> impl Iterator<Item = &'a Advisory> {
-        let ids = self.by_package.get(&(subject.ecosystem.osv_name(), canonical(subject)));
+        let ids = self.by_package.get(&(subject.ecosystem, canonical(subject)));
         ids.into_iter().flatten().filter_map(|id| self.advisories.get(id))
     }
 

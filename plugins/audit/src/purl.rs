@@ -18,22 +18,36 @@ pub fn of(ecosystem: Ecosystem, package: &Package) -> String {
         Ecosystem::Npm | Ecosystem::Go => package.name.to_lowercase(),
         Ecosystem::PyPi | Ecosystem::Packagist => ecosystem.canonical(&package.name).into_owned(),
         Ecosystem::CratesIo | Ecosystem::RubyGems => package.name.clone(),
+        Ecosystem::Distribution(distribution) => match distribution.purl_names() {
+            Some((namespace, _)) => format!("{namespace}/{}", package.name),
+            None => package.name.clone(),
+        },
+    };
+    // Of rpm's versions the epoch is a qualifier.
+    let (epoch, version) = match (ecosystem.purl_type(), package.version.split_once(':')) {
+        ("rpm", Some((epoch, version))) => (Some(epoch), version),
+        _ => (None, package.version.as_str()),
     };
     let parts: Vec<String> = name.split('/').map(|part| utf8_percent_encode(part, COMPONENT).to_string()).collect();
     purl.push_str(&parts.join("/"));
-    if !package.version.is_empty() {
+    if !version.is_empty() {
         purl.push('@');
-        purl.extend(utf8_percent_encode(&package.version, COMPONENT));
+        purl.extend(utf8_percent_encode(version, COMPONENT));
     }
+    let distro = match ecosystem {
+        Ecosystem::Distribution(distribution) => distribution.purl_names().map(|(_, distro)| ("distro", distro)),
+        _ => None,
+    };
     let qualifier = match &package.origin {
-        Origin::Local | Origin::Registry => None,
+        Origin::Local | Origin::Registry => distro,
         Origin::OtherRegistry(source) => Some(("repository_url", source.clone())),
         Origin::Git { repository, commit } if commit.is_empty() => Some(("vcs_url", repository.clone())),
         Origin::Git { repository, commit } => Some(("vcs_url", format!("{repository}@{commit}"))),
         Origin::Archive(address) => Some(("download_url", address.clone())),
     };
-    if let Some((key, value)) = qualifier {
-        purl.push('?');
+    let epoch = epoch.map(|epoch| ("epoch", epoch.to_owned()));
+    for ((key, value), mark) in qualifier.into_iter().chain(epoch).zip(['?', '&']) {
+        purl.push(mark);
         purl.push_str(key);
         purl.push('=');
         purl.extend(utf8_percent_encode(&value, QUALIFIER));
@@ -44,6 +58,32 @@ pub fn of(ecosystem: Ecosystem, package: &Package) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distribution::{Format, OsRelease};
+
+    #[test]
+    fn packages_of_a_distribution_name_it() {
+        for (text, format, name, version, expected) in [
+            (
+                "ID=debian\nVERSION_ID=12",
+                Format::Dpkg,
+                "libssl3",
+                "1:3.0.11-1~deb12u1",
+                "pkg:deb/debian/libssl3@1:3.0.11-1~deb12u1?distro=debian-12",
+            ),
+            ("ID=alpine\nVERSION_ID=3.19.1", Format::Apk, "g++", "13.2-r0", "pkg:apk/alpine/g%2B%2B@13.2-r0?distro=alpine-3.19"),
+            (
+                "ID=rocky\nVERSION_ID=9.3",
+                Format::Rpm,
+                "vim",
+                "2:8.2-1.el9",
+                "pkg:rpm/rocky-linux/vim@8.2-1.el9?distro=rocky-linux-9&epoch=2",
+            ),
+            ("ID=fedora\nVERSION_ID=39", Format::Rpm, "vim", "2:9.0-1", "pkg:rpm/vim@9.0-1?epoch=2"),
+        ] {
+            let ecosystem = Ecosystem::Distribution(OsRelease::parse(text).distribution(format));
+            assert_eq!(of(ecosystem, &Package::new(name, version, Origin::Registry, 0)), expected);
+        }
+    }
 
     #[test]
     fn urls_are_written_as_the_specification_writes_them() {

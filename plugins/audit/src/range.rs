@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 
 use crate::advisory::{Affected, Event, Range};
+use crate::distribution::Format;
 use crate::inventory::Ecosystem;
 use crate::version::Version;
 
@@ -143,6 +144,11 @@ fn kind(ecosystem: Ecosystem) -> &'static str {
         Ecosystem::PyPi => "version by PEP 440",
         Ecosystem::RubyGems => "gem version",
         Ecosystem::Packagist => "version that Composer can order",
+        Ecosystem::Distribution(distribution) => match distribution.format() {
+            Format::Dpkg => "version of a Debian package",
+            Format::Apk => "version of an Alpine package",
+            Format::Rpm => "version of an rpm package",
+        },
     }
 }
 

@@ -116,7 +116,11 @@ fn component(lockfile: &Lockfile, package: &Package, reference: &str) -> Value {
         _ => "cdx:npm:package:development",
     };
     let marks = [(development, package.dev), ("cdx:npm:package:bundled", package.bundled)];
-    let properties: Vec<Value> = marks.iter().filter(|(_, set)| *set).map(|(name, _)| json!({ "name": name, "value": "true" })).collect();
+    let mut properties: Vec<Value> =
+        marks.iter().filter(|(_, set)| *set).map(|(name, _)| json!({ "name": name, "value": "true" })).collect();
+    if let Some(place) = &package.in_image {
+        properties.push(json!({ "name": "runner:image:layer", "value": place.layer.digest }));
+    }
     if !properties.is_empty() {
         component.insert("properties".into(), properties.into());
     }

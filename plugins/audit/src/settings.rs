@@ -14,8 +14,14 @@ pub struct Settings {
     /// Lockfiles to audit, as globs relative to the workspace (`*` stays in a folder, `**/` crosses folders). Without it, every lockfile of the
     /// workspace outside node_modules, target and folders whose name starts with a dot.
     pub lockfiles: Option<Vec<String>>,
-    /// Globs of what to leave out, in the same form.
+    /// Globs of what to leave out, in the same form. In an image they are relative to its root.
     pub exclude: Vec<String>,
+    /// A container image to audit: what `docker save` wrote, or an OCI layout (a folder, or a tar of it), relative to the workspace. The
+    /// workspace's own lockfiles are then audited only if `lockfiles` names them.
+    pub image: Option<String>,
+    /// How many GiB the layers of the image may unpack to. Default: 16, and a layer to no more than 200 times its compressed size.
+    #[cfg_attr(test, schemars(range(min = 1)))]
+    pub image_limit: Option<u64>,
     /// Whether packages that are needed for development only are audited. Default: true.
     pub include_dev: Option<bool>,
     /// Where advisories come from: the OSV service, or an offline export of it.
@@ -116,6 +122,21 @@ impl Settings {
         }
     }
 
+    /// Whether lockfiles of the workspace are audited.
+    pub fn audits_workspace(&self) -> bool {
+        self.image.is_none() || self.lockfiles.is_some()
+    }
+
+    /// The path of the image to audit, checked.
+    pub fn image(&self) -> Result<Option<&str>, String> {
+        match (self.image.as_deref().map(str::trim), self.image_limit) {
+            (Some(""), _) => Err("`image` is empty: name what `docker save` wrote, or an OCI layout".into()),
+            (Some(_), Some(0)) => Err("`image-limit` is 0: no image unpacks to that".into()),
+            (None, Some(_)) => Err("`image-limit` is set without `image`: take it out, or name the image".into()),
+            (image, _) => Ok(image),
+        }
+    }
+
     pub fn include_dev(&self) -> bool {
         self.include_dev.unwrap_or(true)
     }
@@ -169,7 +190,9 @@ mod tests {
         let settings: Settings = serde_json::from_value(json!({})).unwrap();
         assert_eq!(settings.advisories(), Ok(Advisories::Service(SERVICE.into())));
         assert_eq!((settings.include_dev(), settings.fail_on(), settings.unscored()), (true, Level::Low, Level::High));
-        assert!(settings.policy().unwrap().is_none());
+        assert!(settings.policy().unwrap().is_none() && settings.image() == Ok(None) && settings.audits_workspace());
+        let settings: Settings = serde_json::from_value(json!({ "image": "app.tar" })).unwrap();
+        assert!(settings.image() == Ok(Some("app.tar")) && !settings.audits_workspace());
     }
 
     #[test]
@@ -178,6 +201,9 @@ mod tests {
         assert!(
             settings(json!({ "osv": { "url": "https://a", "offline": "b" } })).unwrap().advisories().unwrap_err().contains("take one out")
         );
+        for wrong in [json!({ "image": " " }), json!({ "image": "a.tar", "image-limit": 0 }), json!({ "image-limit": 2 })] {
+            assert!(settings(wrong.clone()).unwrap().image().unwrap_err().starts_with("`image"), "{wrong}");
+        }
         assert!(settings(json!({ "osv": { "url": "api.osv.dev" } })).unwrap().advisories().unwrap_err().contains("https://"));
         let ignore = json!({ "ignore": [{ "id": "A", "reason": "", "expires": "2027-01-31" }] });
         assert_eq!(settings(ignore).unwrap().check_ignores().unwrap_err(), "`ignore`: the entry for `A` has an empty `reason`");

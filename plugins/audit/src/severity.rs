@@ -67,7 +67,11 @@ pub fn rate(advisory: &Advisory, entries: &[&Affected]) -> Rated {
     }
     let specific = entries.iter().flat_map(|affected| [&affected.database_specific, &affected.ecosystem_specific]);
     let words = std::iter::once(&advisory.database_specific).chain(specific);
-    if let Some(level) = words.filter_map(|value| value.get("severity").and_then(Value::as_str)).find_map(read_word) {
+    // Debian's word is an `urgency`.
+    let words = words.flat_map(|value| [value.get("severity"), value.get("urgency")]).flatten().filter_map(Value::as_str);
+    // Ubuntu's word stands where others have their vector.
+    let stated = own.iter().chain(&general).filter(|stated| !stated.kind.starts_with("CVSS_")).map(|stated| stated.score.as_str());
+    if let Some(level) = stated.chain(words).find_map(read_word) {
         return word(level);
     }
     match informational {
@@ -112,8 +116,9 @@ fn has_base_metrics(metrics: &cvss::v3::Vector) -> bool {
 /// GitHub says MODERATE where CVSS says medium.
 fn read_word(word: &str) -> Option<Level> {
     match word.to_ascii_lowercase().as_str() {
-        "none" | "info" | "informational" => Some(Level::Info),
-        "low" | "minor" => Some(Level::Low),
+        // Debian calls unimportant what does no harm in the packages as it builds them.
+        "none" | "info" | "informational" | "unimportant" => Some(Level::Info),
+        "low" | "minor" | "negligible" => Some(Level::Low),
         "moderate" | "medium" => Some(Level::Medium),
         "high" | "important" => Some(Level::High),
         "critical" => Some(Level::Critical),
@@ -192,6 +197,9 @@ mod tests {
     fn words_count_where_there_is_no_vector() {
         assert_eq!(level(json!({ "id": "GHSA-1", "database_specific": { "severity": "MODERATE" } })), Some(Level::Medium));
         assert_eq!(level(json!({ "id": "A", "affected": [{ "ecosystem_specific": { "severity": "HIGH" } }] })), Some(Level::High));
+        assert_eq!(level(json!({ "id": "A", "severity": [{ "type": "Ubuntu", "score": "negligible" }] })), Some(Level::Low));
+        assert_eq!(level(json!({ "id": "A", "affected": [{ "ecosystem_specific": { "urgency": "unimportant" } }] })), Some(Level::Info));
+        assert_eq!(level(json!({ "id": "A", "affected": [{ "ecosystem_specific": { "urgency": "not yet assigned" } }] })), None);
         assert_eq!(level(json!({ "id": "MAL-2024-1" })), Some(Level::Critical));
         assert_eq!(level(json!({ "id": "A" })), None);
         assert_eq!(level(json!({ "id": "A", "database_specific": { "severity": "dire" } })), None);

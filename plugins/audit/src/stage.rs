@@ -1,5 +1,7 @@
 //! The thin shell: files, requests, programs and the clock, in the order in which the pure steps ask for them.
 
+mod image;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::io::ErrorKind;
@@ -38,17 +40,27 @@ impl Stage for Audit {
         let advisories = settings.advisories().map_err(Failure::Misconfigured)?;
         settings.check_ignores().map_err(Failure::Misconfigured)?;
         let policy = settings.policy().map_err(Failure::Misconfigured)?;
+        let image = settings.image().map_err(Failure::Misconfigured)?;
         let today = today()?;
 
-        let mut lockfiles = read_lockfiles(&settings)?;
-        complete_crates(context, &settings, &mut lockfiles)?;
+        let mut lockfiles = Vec::new();
+        if settings.audits_workspace() {
+            lockfiles = read_lockfiles(&settings)?;
+            complete_crates(context, &settings, &mut lockfiles)?;
+        }
+        let mut notes = Vec::new();
+        if let Some(path) = image {
+            let contents = image::read(path, &settings)?;
+            lockfiles.extend(contents.lockfiles);
+            notes = contents.notes;
+        }
         let subjects = matching::subjects(&lockfiles, |package: &Package| audited(package, &settings));
         let (vulnerabilities, gaps) = match &advisories {
             Advisories::Export(path) => from_export(path, &subjects)?,
             Advisories::Service(url) => (from_service(url, &subjects)?, BTreeSet::new()),
         };
         let verdict = verdict::judge(
-            Evidence { lockfiles: &lockfiles, subjects: &subjects, vulnerabilities, gaps },
+            Evidence { lockfiles: &lockfiles, subjects: &subjects, vulnerabilities, gaps, notes },
             &settings,
             policy.as_ref(),
             today,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::Date;
 use runner_sdk::report::{Finding, Location};
 
+use crate::image::{Note, described};
 use crate::inventory::{Ecosystem, Lockfile, Package, ShortestPaths, StatedLicense};
 use crate::license::{Policy, Verdict as LicenseVerdict};
 use crate::matching::{NOT_PINNED, Subject, Subjects, Vulnerability};
@@ -57,11 +58,13 @@ pub struct Evidence<'a> {
     pub vulnerabilities: Vec<Vec<Vulnerability>>,
     /// The ecosystems about which the source of advisories holds nothing.
     pub gaps: BTreeSet<Ecosystem>,
+    /// What reading an image left to say.
+    pub notes: Vec<Note>,
 }
 
 /// Judges. `today` is the date in UTC.
 pub fn judge(evidence: Evidence<'_>, settings: &Settings, policy: Option<&Policy>, today: Date) -> Verdict {
-    let Evidence { lockfiles, subjects, vulnerabilities, gaps } = evidence;
+    let Evidence { lockfiles, subjects, vulnerabilities, gaps, notes } = evidence;
     let mut used = vec![false; settings.ignore.len()];
     let mut judged = Vec::new();
     for (subject, list) in vulnerabilities.into_iter().enumerate() {
@@ -86,6 +89,7 @@ pub fn judge(evidence: Evidence<'_>, settings: &Settings, policy: Option<&Policy
     findings.extend(subjects.unmatched.iter().map(|&(lockfile, package, why)| unmatched(&lockfiles[lockfile], package, why)));
 
     findings.extend(gaps.iter().map(|&ecosystem| gap(ecosystem, &subjects.list)));
+    findings.extend(notes.into_iter().map(|note| setting_finding(note.rule, note.message, &note.help)));
 
     let counts = Counts::of(lockfiles, settings, subjects, &judged);
     let passed = !findings.iter().any(|finding| finding.counted);
@@ -140,7 +144,7 @@ fn vulnerability_findings(lockfiles: &[Lockfile], subject: &Subject, judged: &Ju
         let paths = lockfile.shortest_paths();
         places.sort_by_key(|&package| (paths.to(package).len(), lockfile.packages[package].line));
         let package = &lockfile.packages[places[0]];
-        let mut message = format!("{}: {}", package.label(), vulnerability.headline);
+        let mut message = format!("{}: {}", installed_as(lockfile, &places), vulnerability.headline);
         let also: Vec<String> = vulnerability
             .score
             .iter()
@@ -152,7 +156,8 @@ fn vulnerability_findings(lockfiles: &[Lockfile], subject: &Subject, judged: &Ju
             message.push_str(&format!(" ({})", also.join("; ")));
         }
         message.push_str(&needed_by(&paths, places[0]));
-        if places.len() > 1 {
+        message.push_str(&brought_by(package));
+        if places.len() > 1 && places.iter().all(|&place| lockfile.packages[place].source.is_none()) {
             message.push_str(&format!(" and in {} more place{}", places.len() - 1, if places.len() == 2 { "" } else { "s" }));
         }
         if let Some(doubt) = &vulnerability.doubt {
@@ -188,8 +193,28 @@ fn needed_by(paths: &ShortestPaths<'_>, package: usize) -> String {
     if paths.to(package).len() > 1 { format!("; needed by {}", paths.describe(package)) } else { String::new() }
 }
 
+/// The package; of a distribution's source package all that was built from it and is installed.
+fn installed_as(lockfile: &Lockfile, places: &[usize]) -> String {
+    let Some(source) = places.iter().find_map(|&place| lockfile.packages[place].source.as_ref()) else {
+        return lockfile.packages[places[0]].label();
+    };
+    let names: BTreeSet<&str> = places.iter().map(|&place| lockfile.packages[place].name.as_str()).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    format!("{} {} (installed: {names})", source.name, source.version)
+}
+
+/// For a package of an image, what says that it is there, and the layer that brought it.
+fn brought_by(package: &Package) -> String {
+    let Some(place) = &package.in_image else { return String::new() };
+    format!("; in {}, brought by {}", place.file, described(&place.layer))
+}
+
+/// A place in the workspace: of an image's package, the image.
 fn place(lockfile: &Lockfile, package: &Package) -> Location {
-    Location::line(lockfile.path.clone(), package.line)
+    match &package.in_image {
+        Some(place) => Location::file(&*place.image),
+        None => Location::line(lockfile.path.clone(), package.line),
+    }
 }
 
 #[derive(Default)]
@@ -268,7 +293,7 @@ fn unused(ignore: &Ignore, today: Date) -> Finding {
 
 fn gap(ecosystem: Ecosystem, subjects: &[Subject]) -> Finding {
     let count = subjects.iter().filter(|subject| subject.ecosystem == ecosystem).count();
-    let name = ecosystem.osv_name();
+    let name = ecosystem.osv_name().unwrap_or_default();
     setting_finding(
         "no-advisories",
         format!("`osv.offline` holds no advisory about {name} at all, so nothing could be found for its {count} packages"),

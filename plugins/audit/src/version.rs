@@ -9,13 +9,20 @@
 //! | PyPI | PEP 440 |
 //! | RubyGems | `Gem::Version` |
 //! | Packagist | Composer's normalised form, compared as PHP's `version_compare` does |
+//! | Debian, Ubuntu | dpkg's |
+//! | Alpine, Wolfi, Chainguard, MinimOS | apk's |
+//! | distributions with rpm | rpm's |
 
+mod apk;
 mod composer;
+mod debian;
 mod gem;
+mod rpm;
 
 use std::cmp::Ordering;
 use std::fmt;
 
+use crate::distribution::Format;
 use crate::inventory::Ecosystem;
 
 /// A version that can be compared with others of its ecosystem. Two that the ecosystem takes for the same are equal, however
@@ -35,6 +42,9 @@ enum Order {
     Pep440(pep440_rs::Version),
     Gem(gem::Version),
     Composer(composer::Version),
+    Debian(Box<debian::Version>),
+    Apk(Box<apk::Version>),
+    Rpm(Box<rpm::Version>),
 }
 
 impl Version {
@@ -49,6 +59,11 @@ impl Version {
             Ecosystem::PyPi => Order::Pep440(text.parse().ok()?),
             Ecosystem::RubyGems => Order::Gem(gem::Version::parse(text)?),
             Ecosystem::Packagist => Order::Composer(composer::Version::parse(text)?),
+            Ecosystem::Distribution(distribution) => match distribution.format() {
+                Format::Dpkg => Order::Debian(Box::new(debian::Version::parse(text)?)),
+                Format::Apk => Order::Apk(Box::new(apk::Version::parse(text)?)),
+                Format::Rpm => Order::Rpm(Box::new(rpm::Version::parse(text)?)),
+            },
         };
         Some(Self { text: text.into(), order })
     }
@@ -86,6 +101,9 @@ impl Ord for Version {
             (Order::Pep440(one), Order::Pep440(other)) => one.cmp(other),
             (Order::Gem(one), Order::Gem(other)) => one.compare(other),
             (Order::Composer(one), Order::Composer(other)) => one.compare(other),
+            (Order::Debian(one), Order::Debian(other)) => one.compare(other),
+            (Order::Apk(one), Order::Apk(other)) => one.compare(other),
+            (Order::Rpm(one), Order::Rpm(other)) => one.compare(other),
             (one, other) => one.place().cmp(&other.place()),
         }
     }
@@ -99,8 +117,17 @@ impl Order {
             Self::Pep440(_) => 2,
             Self::Gem(_) => 3,
             Self::Composer(_) => 4,
+            Self::Debian(_) => 5,
+            Self::Apk(_) => 6,
+            Self::Rpm(_) => 7,
         }
     }
+}
+
+/// The digits in front, without zeros that do not count, and what comes after them.
+fn digits(text: &[u8]) -> (&[u8], &[u8]) {
+    let (digits, rest) = text.split_at(text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len()));
+    (&digits[digits.iter().position(|byte| *byte != b'0').unwrap_or(digits.len())..], rest)
 }
 
 fn semver(text: &str) -> Option<semver::Version> {
@@ -124,6 +151,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::distribution::OsRelease;
+
+    fn distribution(format: Format) -> Ecosystem {
+        Ecosystem::Distribution(OsRelease::default().distribution(format))
+    }
 
     /// Each list is in ascending order; `=` joins what is the same.
     const ASCENDING: [(Ecosystem, &str); 6] = [
@@ -147,9 +179,33 @@ mod tests {
         ),
     ];
 
+    const DISTRIBUTIONS: [(Format, &str); 4] = [
+        (
+            // Checked with `dpkg --compare-versions`.
+            Format::Dpkg,
+            "1.0~~ 1.0~~a 1.0~ 1.0~rc1-1 1.0=1.0-0=0:1.0=1.00 1.0-1~deb12u1 1.0-1 1.0-1+b1 1.0-1+deb12u1 1.0-1.1 1.0a-1 1.0+b-1 1.0.1-1 \
+             1.2.13.dfsg-1 1.9 1.10 1:0.1 1:1.2.3-1ubuntu0.1 1:1.2.3-1ubuntu1 2:0.0.1",
+        ),
+        (
+            // Pairs of apk-tools' own `test/version.data`, put in order.
+            Format::Apk,
+            "0.1.0_alpha_pre2 0.1.0_alpha 0.1.0_alpha2 0.1.3_alpha 0.8_beta1 0.8_beta4 0.12 0.12.1 1.0.4-r3 1.0.4-r4 1.1_alpha1 1.1=1.1-r0 1.1.1-r1 \
+             1.3_alpha 1.3_alpha2 1.3 1.6.8_p9-r2 1.6.8_p12-r1 1.7 1.7b 1.8.4-r3 2.02.06 2.02.10 2.3.0b-r1 2.3.0b-r4 3.1_p16=3.1_p16~1a2b \
+             3.1_p17 6.0_pre1 6.0 6.0_p1 10-r1 20050718-r1 20050718-r2",
+        ),
+        // Checked with `rpm.vercmp` of rpm 4.18.
+        (
+            Format::Rpm,
+            "1.0~~ 1.0~beta 1.0~rc1 1.0~rc1^git1 1.0=1.00=1_0=0:1.0 1.0^ 1.0^git1 1.0^git1.1 1.0^20240101 1.0a 1.0b 1.0.1 1.0.1a 1.1 1.10 5.5p1 \
+             5.5p2 5.5p10 10xyz 10.1xyz 10.1.0 20101121 1:0.1",
+        ),
+        (Format::Rpm, "1.0-1~rc1 1.0-1=1.0-01 1.0-1.el9 1.0-1.el9_3 1.0-1.el9_3.1 1.0-2.el8 1.0-10"),
+    ];
+
     #[test]
     fn each_ecosystem_has_its_own_order() {
-        for (ecosystem, list) in ASCENDING {
+        let distributions = DISTRIBUTIONS.map(|(format, list)| (distribution(format), list));
+        for (ecosystem, list) in ASCENDING.into_iter().chain(distributions) {
             let steps: Vec<Vec<Version>> = list
                 .split_ascii_whitespace()
                 .map(|step| {
@@ -174,6 +230,9 @@ mod tests {
             (Ecosystem::PyPi, "2004d 1.0-final-2 latest"),
             (Ecosystem::RubyGems, "latest 1..2 1.0_1"),
             (Ecosystem::Packagist, "dev-main latest 1.2.3.4.5-what"),
+            (distribution(Format::Dpkg), "latest a:1.0 1.0/2 -1"),
+            (distribution(Format::Apk), "latest 1.0_foo 1.0bc 1..2 1.0-rx 1.0~xyz"),
+            (distribution(Format::Rpm), "a:1.0 - 1.0-"),
         ] {
             for text in list.split_ascii_whitespace() {
                 assert!(Version::parse(ecosystem, text).is_none(), "{ecosystem:?} {text}");
@@ -192,7 +251,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_a_reader_panic(text in "\\PC{0,24}|v?[0-9.]{0,8}[-.+_]?(dev|alpha|rc|p|x)?[0-9.+-]{0,22}") {
-            for ecosystem in Ecosystem::ALL {
+            let distributions = [Format::Dpkg, Format::Apk, Format::Rpm].map(distribution);
+            for ecosystem in Ecosystem::LANGUAGES.into_iter().chain(distributions) {
                 if let Some(version) = Version::parse(ecosystem, &text) {
                     prop_assert_eq!(version.cmp(&version.clone()), Ordering::Equal);
                 }

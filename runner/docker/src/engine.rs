@@ -75,7 +75,7 @@ impl Engine {
                 Ok(tls::connect(authority, tls, ANSWER_SECONDS).map_err(|(path, why)| EngineError::Config { path, why })?)
             }
         };
-        let docker = docker.map_err(|error| unreachable(chain(&error), ELSEWHERE))?.with_request_modifier(url_safe_logins);
+        let docker = docker.map_err(|error| unreachable(chain(&error), ELSEWHERE))?;
         let docker = match timeout(PATIENCE, docker.negotiate_version()).await {
             Ok(Ok(docker)) => docker,
             Ok(Err(error)) => return Err(unreachable(chain(&error), NO_ENGINE)),
@@ -85,6 +85,7 @@ impl Engine {
         if api < LEAST {
             return Err(EngineError::Old { endpoint: endpoint.shown(), api: api.to_string(), least: "1.41" });
         }
+        let docker = docker.with_request_modifier(move |request| versioned(url_safe_logins(request), &api));
         Ok(Engine { docker, endpoint: Arc::new(endpoint), about: Arc::new(OnceCell::new()) })
     }
 
@@ -200,6 +201,19 @@ fn url_safe_logins(mut request: BollardRequest) -> BollardRequest {
     request
 }
 
+/// bollard agrees on a version and then leaves it out of what it asks: a newer engine would answer in a version of its own.
+fn versioned(mut request: BollardRequest, api: &ClientVersion) -> BollardRequest {
+    let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
+    if !asked.starts_with("/v1.") {
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = format!("/v{api}{asked}").parse().ok();
+        if let Ok(uri) = http::Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,5 +225,15 @@ mod tests {
         assert_eq!(request.headers()["x-registry-auth"], "a-b_c=");
         assert!(request.headers()["x-registry-auth"].is_sensitive());
         assert_eq!(request.headers()["other"], "a+b/c=");
+    }
+
+    #[test]
+    fn what_is_asked_is_asked_in_the_version_that_both_speak() {
+        let asked = |uri: &str| {
+            let request = http::Request::builder().uri(uri).body(bollard::body_full(bytes::Bytes::new())).unwrap();
+            versioned(request, &LEAST).uri().to_string()
+        };
+        assert_eq!(asked("unix://2f78/images/json?all=true"), "unix://2f78/v1.41/images/json?all=true");
+        assert_eq!(asked("https://host:2376/v1.40/info"), "https://host:2376/v1.40/info");
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! It is put together byte by byte, so that its id is the same wherever it is made: runners that bring it at the same time bring the same image.
 
+use std::io;
+
 use bytes::Bytes;
 
 use crate::digest;
@@ -19,33 +21,30 @@ pub(crate) async fn image(engine: &Engine) -> Result<String, EngineError> {
     let about = engine.about().await?;
     let ours = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
     if about.os != "linux" || about.arch != ours {
-        return Err(EngineError::Pod {
-            what: "a network that a stage's containers share",
-            why: format!("it takes an engine for linux/{ours}, and this one is for {}/{}", about.os, about.arch),
-        });
+        return Err(broken(format!("it takes an engine for linux/{ours}, and this one is for {}/{}", about.os, about.arch)));
     }
-    let layer = archive(&[("holder", PROGRAM, 0o555)]);
+    let unmade = |error: io::Error| broken(format!("its image can't be put together: {error}"));
+    let layer = archive(&[("holder", PROGRAM, 0o555)]).map_err(unmade)?;
     let diff_id = format!("sha256:{}", digest::hex(&layer));
-    let reference = format!("{REPOSITORY}:{}", &digest::hex(PROGRAM)[..12]);
+    let config = config(&diff_id, ours);
+    let reference = format!("{REPOSITORY}:{}", &digest::hex(config.as_bytes())[..12]);
     // a name can be given to anything; what is in it can't be made up
     let is_ours = |image: &Image| image.layers == [diff_id.clone()] && image.entrypoint == ["/holder"];
     if let Some(image) = engine.image(&reference).await?.filter(is_ours) {
         return Ok(image.id);
     }
-    let saved = Bytes::from(saved(&reference, &layer, &diff_id, ours));
+    let saved = Bytes::from(saved(&reference, &config, &layer).map_err(unmade)?);
     engine.load(futures::stream::iter([Ok(saved)])).await?;
-    match engine.image(&reference).await?.filter(is_ours) {
-        Some(image) => Ok(image.id),
-        None => Err(EngineError::Pod {
-            what: "a network that a stage's containers share",
-            why: format!("the engine took the image {reference} and does not have it"),
-        }),
-    }
+    let loaded = engine.image(&reference).await?.filter(is_ours);
+    loaded.map(|image| image.id).ok_or_else(|| broken(format!("the engine took the image {reference} and does not have it")))
 }
 
-/// As `docker save` writes an image.
-fn saved(reference: &str, layer: &[u8], diff_id: &str, architecture: &str) -> Vec<u8> {
-    let config = serde_json::json!({
+fn broken(why: String) -> EngineError {
+    EngineError::Pod { what: crate::pod::WHAT, why }
+}
+
+fn config(diff_id: &str, architecture: &str) -> String {
+    serde_json::json!({
         "architecture": architecture,
         "os": "linux",
         "created": "1970-01-01T00:00:00Z",
@@ -53,23 +52,29 @@ fn saved(reference: &str, layer: &[u8], diff_id: &str, architecture: &str) -> Ve
         "rootfs": { "type": "layers", "diff_ids": [diff_id] },
         "history": [{ "created": "1970-01-01T00:00:00Z", "comment": "runner: holds the network of a pod" }],
     })
-    .to_string();
+    .to_string()
+}
+
+/// As `docker save` writes an image.
+fn saved(reference: &str, config: &str, layer: &[u8]) -> io::Result<Vec<u8>> {
     let name = format!("{}.json", digest::hex(config.as_bytes()));
     let manifest = serde_json::json!([{ "Config": name, "RepoTags": [reference], "Layers": ["layer.tar"] }]).to_string();
     archive(&[(&name, config.as_bytes(), 0o444), ("layer.tar", layer, 0o444), ("manifest.json", manifest.as_bytes(), 0o444)])
 }
 
 /// Of files that belong to root and were never changed. Name, content, and who may do what with it.
-fn archive(files: &[(&str, &[u8], u32)]) -> Vec<u8> {
+fn archive(files: &[(&str, &[u8], u32)]) -> io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for (name, bytes, mode) in files {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);
         header.set_mode(*mode);
-        // names are short and a vector takes everything
-        archive.append_data(&mut header, name, *bytes).expect("written to memory");
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        archive.append_data(&mut header, name, *bytes)?;
     }
-    archive.into_inner().expect("written to memory")
+    archive.into_inner()
 }
 
 #[cfg(test)]
@@ -79,13 +84,12 @@ mod tests {
     /// Runners that bring it at the same time must bring the same image, wherever and whenever they were built.
     #[test]
     fn nothing_of_where_and_when_it_is_made_is_in_it() {
-        let made = archive(&[("holder", b"x", 0o555)]);
+        let made = archive(&[("holder", b"x", 0o555)]).unwrap();
         let mut archive = tar::Archive::new(made.as_slice());
         let entry = archive.entries().unwrap().next().unwrap().unwrap();
         let header = entry.header();
         assert_eq!((header.mode().unwrap(), header.uid().unwrap(), header.gid().unwrap(), header.mtime().unwrap()), (0o555, 0, 0, 0));
         assert_eq!((header.username().unwrap(), header.groupname().unwrap()), (Some(""), Some("")));
-        assert_eq!(crate::digest::hex(&made), "@TAR@");
     }
 
     #[test]

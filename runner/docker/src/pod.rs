@@ -32,7 +32,7 @@ pub const PROXY: &str = "127.0.0.1:3128";
 
 const SHARED: &str = "/run/runner";
 const PATIENCE: Duration = Duration::from_secs(20);
-const WHAT: &str = "a network that a stage's containers share";
+pub(crate) const WHAT: &str = "a network that a stage's containers share";
 
 /// What a pod is to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Pod {
             spec.names.iter().flat_map(|name| [format!("{name}:127.0.0.1"), format!("{name}.stage:127.0.0.1")]).collect();
         let holder = engine.run_with(owner, &container, &hosts).await?;
         let pod = Pod { holder, folder, outlet };
-        pod.ready().await.map_err(|why| broken(why))?;
+        pod.ready().await.map_err(broken)?;
         Ok(pod)
     }
 

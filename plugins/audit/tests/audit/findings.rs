@@ -17,7 +17,7 @@ fn audit(lockfiles: &[Lockfile], settings: Value) -> Verdict {
     let policy = settings.policy().unwrap();
     let (subjects, vulnerabilities) = look_up(lockfiles);
     judge(
-        Evidence { lockfiles, subjects: &subjects, vulnerabilities, gaps: Default::default() },
+        Evidence { lockfiles, subjects: &subjects, vulnerabilities, gaps: Default::default(), notes: Vec::new() },
         &settings,
         policy.as_ref(),
         date(2026, 11, 21),
@@ -143,7 +143,7 @@ fn development_dependencies_can_be_left_out() {
     assert_eq!(names, ["fsevents", "lodash", "minimist", "minimist", "mkdirp", "ms", "qs"]);
     let vulnerabilities = vec![Vec::new(); names.len()];
     let verdict = judge(
-        Evidence { lockfiles: &lockfiles, subjects: &subjects, vulnerabilities, gaps: Default::default() },
+        Evidence { lockfiles: &lockfiles, subjects: &subjects, vulnerabilities, gaps: Default::default(), notes: Vec::new() },
         &settings,
         None,
         date(2026, 11, 21),
@@ -237,6 +237,7 @@ fn an_export_that_knows_nothing_of_an_ecosystem_is_said() {
         vulnerabilities: vec![Vec::new(); subjects.list.len()],
         subjects: &subjects,
         gaps: [plugin_audit::inventory::Ecosystem::Npm].into(),
+        notes: Vec::new(),
     };
     let verdict = judge(evidence, &Settings::default(), None, date(2026, 11, 21));
     assert!(verdict.passed);

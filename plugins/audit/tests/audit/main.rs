@@ -3,5 +3,6 @@
 mod export;
 mod findings;
 mod formats;
+mod image;
 mod lockfiles;
 mod sbom;

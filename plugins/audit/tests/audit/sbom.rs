@@ -13,8 +13,12 @@ use crate::lockfiles::{CARGO_V4, NPM_V2, NPM_V3, cargo, npm};
 fn bill(lockfiles: &[plugin_audit::inventory::Lockfile], settings: Value) -> String {
     let settings: Settings = serde_json::from_value(settings).unwrap();
     let (subjects, vulnerabilities) = look_up(lockfiles);
-    let verdict =
-        judge(Evidence { lockfiles, subjects: &subjects, vulnerabilities, gaps: Default::default() }, &settings, None, date(2026, 11, 21));
+    let verdict = judge(
+        Evidence { lockfiles, subjects: &subjects, vulnerabilities, gaps: Default::default(), notes: Vec::new() },
+        &settings,
+        None,
+        date(2026, 11, 21),
+    );
     write("shop", lockfiles, &subjects, &verdict.judged, &settings)
 }
 

@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
@@ -31,10 +32,15 @@ async fn an_engine_that_is_not_there_is_named() {
     assert!(error.contains("Connection refused"), "{error}");
 }
 
-/// An engine of a test's own, without a network.
+/// An engine of a test's own, with a bridge of its own: one without any takes away the bridge of the machine's engine.
 struct Daemon {
     process: Child,
     folder: tempfile::TempDir,
+    bridge: String,
+}
+
+fn ip(words: &str) -> bool {
+    Command::new("ip").args(words.split(' ')).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 impl Daemon {
@@ -50,15 +56,20 @@ impl Daemon {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        static MADE: AtomicU8 = AtomicU8::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let bridge = format!("rt{}-{number}", std::process::id());
+        let made = ip(&format!("link add {bridge} type bridge")) && ip(&format!("addr add 10.213.{number}.1/24 dev {bridge}"));
+        assert!(made, "a bridge for an engine of its own can't be made");
         let mut command = Command::new("dockerd");
-        command.args(["--iptables=false", "--ip-masq=false", "--bridge=none", "--storage-driver=vfs", "--host"]);
+        command.args(["--iptables=false", "--ip-masq=false", "--storage-driver=vfs", "--bridge", &bridge, "--host"]);
         command.arg(format!("unix://{}", path("engine.sock")));
         for (option, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
             command.arg(option).arg(path(name));
         }
         command.args(more.iter().map(|word| word.strip_prefix('@').map_or((*word).to_owned(), path)));
         let process = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        Some(Daemon { process, folder })
+        Some(Daemon { process, folder, bridge })
     }
 
     async fn engine(&self, endpoint: Endpoint) -> Engine {
@@ -99,6 +110,7 @@ impl Drop for Daemon {
         for mount in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(|path| Path::new(path).starts_with(&folder)) {
             let _ = Command::new("umount").args(["-l", mount]).status();
         }
+        ip(&format!("link del {}", self.bridge));
     }
 }
 
@@ -190,7 +202,7 @@ async fn an_engine_is_spoken_to_over_tls() {
 
     for (ca, certificate, key) in [("strange-ca.pem", "cert.pem", "key.pem"), ("ca.pem", "stranger.pem", "stranger-key.pem")] {
         let refused = Engine::at(with(ca, certificate, key)).await.unwrap_err().to_string();
-        assert!(refused.contains("certificate") || refused.contains("UnknownIssuer"), "{ca}: {refused}");
+        assert!(refused.to_lowercase().contains("certificate"), "{ca}: {refused}");
     }
     let in_the_clear =
         Endpoint { address: Address::Tcp { authority: format!("127.0.0.1:{port}"), tls: None }, from: "the test".to_owned() };

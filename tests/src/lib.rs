@@ -4,6 +4,7 @@
 //! the binary is).
 
 mod disk;
+mod engines;
 mod foreign;
 mod guests;
 mod hostile;
@@ -21,6 +22,7 @@ pub mod world;
 pub mod xml;
 
 pub use disk::Disk;
+pub use engines::{Docker, ImageRegistry, docker, image_registry};
 pub use foreign::foreign;
 pub use guests::guest;
 pub use hostile::Case;

@@ -1,0 +1,215 @@
+//! The engines that `tests/engines` starts: Docker, and registries for images.
+//!
+//! Where there is none the test is skipped with a word on how to get it, or fails if `PIPELINE_TEST_REQUIRE_ENGINES` says that
+//! everything must be there. Nothing here starts or stops a Docker engine: it may be the user's own.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::net::TcpStream;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A Docker engine that is this test's alone, also among other test programs, until the value is dropped. If anything is left behind
+/// then, the test fails.
+pub struct Docker {
+    before: Listing,
+    _turn: File,
+}
+
+/// One line for each container, network, volume and image without a name.
+type Listing = BTreeSet<String>;
+
+/// The engine, once all tests before this one are done with it.
+pub fn docker(test: &str) -> Option<Docker> {
+    static FOUND: OnceLock<Result<(), String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| match Command::new("docker").args(["image", "inspect", "runner-test/busybox:1"]).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(why) => Err(format!("the program docker: {why}")),
+    });
+    if let Err(why) = found {
+        missing(test, "Docker", why, "`tests/engines/docker up`");
+        return None;
+    }
+    // Tests compare what is there before and after. The lock ends with the file.
+    let turn = File::create(std::env::temp_dir().join("runner-test-docker.lock")).expect("a file in the folder for temporary files");
+    turn.lock().expect("a lock");
+    Some(Docker { before: listing(), _turn: turn })
+}
+
+impl Docker {
+    /// What a command of the `docker` program prints, which must succeed.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> String {
+        let output = self.output(arguments);
+        assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+    }
+
+    /// How a command of the `docker` program ends.
+    pub fn output(&self, arguments: &[&str]) -> Output {
+        Command::new("docker").args(arguments).output().expect("docker starts")
+    }
+
+    /// The containers, networks, volumes and images without a name that were not there when the test began.
+    pub fn left(&self) -> Vec<String> {
+        listing().difference(&self.before).cloned().collect()
+    }
+
+    /// Fails if anything is left behind, or taken away, ten seconds from now: the engine removes in its own time.
+    #[track_caller]
+    pub fn nothing_left(&self) {
+        let began = Instant::now();
+        loop {
+            let now = listing();
+            if now == self.before {
+                return;
+            }
+            let (left, gone): (Vec<_>, Vec<_>) = (now.difference(&self.before).collect(), self.before.difference(&now).collect());
+            assert!(began.elapsed() < Duration::from_secs(10), "left behind: {left:#?}\ntaken away: {gone:#?}");
+            sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.nothing_left();
+        }
+    }
+}
+
+fn listing() -> Listing {
+    let lists: [&[&str]; 4] = [
+        &["ps", "--all", "--no-trunc", "--format", "container {{.ID}} {{.Names}} {{.Image}} {{.Labels}}"],
+        &["network", "ls", "--no-trunc", "--format", "network {{.ID}} {{.Name}} {{.Labels}}"],
+        &["volume", "ls", "--format", "volume {{.Name}} {{.Labels}}"],
+        &["image", "ls", "--no-trunc", "--filter", "dangling=true", "--format", "image {{.ID}}"],
+    ];
+    let lines = |arguments: &&[&str]| {
+        let output = Command::new("docker").args(*arguments).output().expect("docker starts");
+        assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    lists.iter().flat_map(lines).collect()
+}
+
+/// `127.0.0.1:5000`, the registry that all tests share: they push to repositories with names of their own.
+pub fn image_registry(test: &str) -> Option<String> {
+    let address = std::env::var("PIPELINE_TEST_REGISTRY").ok();
+    if address.is_none() {
+        let how = "`tests/engines/registry up`, then `eval \"$(tests/engines/registry env)\"`";
+        missing(test, "a registry for images", "PIPELINE_TEST_REGISTRY is not set", how);
+    }
+    address
+}
+
+/// A registry of the test's own, which can be stopped and started again at the same address. What was pushed to it stays.
+pub struct ImageRegistry {
+    port: u16,
+    folder: TempDir,
+    process: Option<Child>,
+}
+
+impl ImageRegistry {
+    /// A registry that answers and holds nothing.
+    pub fn start(test: &str) -> Option<ImageRegistry> {
+        if let Err(why) = Command::new("docker-registry").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status() {
+            missing(test, "the program docker-registry", &why.to_string(), "`tests/engines/registry up`");
+            return None;
+        }
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        let mut registry = ImageRegistry { port, folder: tempfile::tempdir().expect("a folder"), process: None };
+        drop(free);
+        registry.resume();
+        Some(registry)
+    }
+
+    /// `127.0.0.1:41234`
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// From now on connections are refused.
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("it is ours");
+            process.wait().expect("it ends");
+        }
+    }
+
+    /// Starts it again, and waits until it answers.
+    pub fn resume(&mut self) {
+        let config = self.folder.path().join("config.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{ level: error }}\nstorage:\n  filesystem: {{ rootdirectory: {:?} }}\n  delete: {{ enabled: true }}\nhttp: {{ addr: \"{}\" }}\n",
+            self.folder.path().join("data"),
+            self.address(),
+        );
+        std::fs::write(&config, text).expect("a file");
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
+        self.process = Some(command.spawn().expect("docker-registry starts"));
+        let began = Instant::now();
+        while TcpStream::connect(self.address()).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the registry does not answer at {}", self.address());
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for ImageRegistry {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn missing(test: &str, what: &str, why: &str, how: &str) {
+    let why = format!("{test} needs {what} ({why}): {how}");
+    assert!(std::env::var_os("PIPELINE_TEST_REQUIRE_ENGINES").is_none(), "{why}");
+    crate::skipped(&why);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn what_a_test_leaves_behind_fails_it() {
+        let Some(docker) = docker("leftovers") else { return };
+        docker.run(&["volume", "create", "--label", "kept=yes", "runner-test-leftover"]);
+        let container = docker.run(&["create", "--network", "none", "runner-test/busybox:1", "true"]);
+        let left = docker.left();
+        assert_eq!(left.len(), 2, "{left:?}");
+        assert!(left[0].starts_with(&format!("container {container} ")), "{left:?}");
+        assert_eq!(left[1], "volume runner-test-leftover kept=yes");
+        let message = catch_unwind(AssertUnwindSafe(|| docker.nothing_left())).expect_err("something is left");
+        assert!(message.downcast_ref::<String>().is_some_and(|m| m.contains("left behind") && m.contains(&container)));
+        docker.run(&["rm", &container]);
+        docker.run(&["volume", "rm", "runner-test-leftover"]);
+        docker.nothing_left();
+    }
+
+    #[test]
+    fn a_registry_keeps_its_images_while_it_is_stopped() {
+        let Some(docker) = docker("a stopped registry") else { return };
+        let Some(mut registry) = ImageRegistry::start("a stopped registry") else { return };
+        let image = format!("{}/kept:1", registry.address());
+        docker.run(&["tag", "runner-test/busybox:1", &image]);
+        docker.run(&["push", "--quiet", &image]);
+        docker.run(&["image", "rm", &image]);
+        registry.stop();
+        assert!(!docker.output(&["pull", "--quiet", &image]).status.success(), "nobody answers");
+        registry.resume();
+        docker.run(&["pull", "--quiet", &image]);
+        docker.run(&["image", "rm", &image]);
+    }
+}

@@ -16,8 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use capability::Setting;
-use docker::{Ceilings, Container, ContainerSpec, EngineError, Image, Mount, NetworkMode, StagePod, pour};
+use docker::{Ceilings, Container, ContainerSpec, EngineError, Image, Mount, NetworkMode, Printed, StagePod, pour};
+use futures::{Stream, StreamExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OnceCell, mpsc, watch};
 
@@ -119,7 +121,7 @@ impl StageContainers {
         };
         let engine = self.pod.engine().await.map_err(failed)?;
         let container = engine.run(self.pod.owner(), &spec).await.map_err(|error| not_started(&program.program, error))?;
-        Ok(Running::watch(container, program.stdout, program.stderr))
+        Ok(Running::watch(container, program.program, program.stdout, program.stderr))
     }
 
     /// Takes away all that is left.
@@ -299,11 +301,11 @@ struct Ended {
 }
 
 impl Running {
-    fn watch(container: Container, stdout: OwnedFd, stderr: OwnedFd) -> Running {
+    fn watch(container: Container, program: String, stdout: OwnedFd, stderr: OwnedFd) -> Running {
         let (told, ended) = watch::channel(None);
         let (signals, wanted) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            let ended = end(&container, stdout, stderr, wanted).await;
+            let ended = end(&container, &program, stdout, stderr, wanted).await;
             // before its end is told, so that nothing of it is left when others go on; what can't be removed is swept
             let _ = container.remove().await;
             told.send_replace(Some(ended));
@@ -345,10 +347,17 @@ impl Running {
 }
 
 /// Until it has ended and all that it printed was read. When nobody is there any more who could send it a signal, it is killed.
-async fn end(container: &Container, stdout: OwnedFd, stderr: OwnedFd, mut signals: mpsc::UnboundedReceiver<&'static str>) -> Ended {
+async fn end(
+    container: &Container,
+    program: &str,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+    mut signals: mpsc::UnboundedReceiver<&'static str>,
+) -> Ended {
+    let never_ran = AtomicBool::new(false);
     let pouring = async {
         match container.output() {
-            Some(output) => pour(output, stdout, stderr).await.map_err(|error| error.to_string()),
+            Some(output) => pour(watched(output, &never_ran), stdout, stderr).await.map_err(|error| error.to_string()),
             None => Ok(()),
         }
     };
@@ -367,9 +376,29 @@ async fn end(container: &Container, stdout: OwnedFd, stderr: OwnedFd, mut signal
         (Ok(docker::Ended { code, out_of_memory: true }), _) => {
             Ended { code, note: Some("its container had not enough memory: raise `memory` of the `commands` grant".to_owned()) }
         }
+        (Ok(docker::Ended { code, .. }), _) if never_ran.load(Ordering::Relaxed) => {
+            Ended { code, note: Some(format!("the image has no program `{program}` that could be started")) }
+        }
         (Ok(docker::Ended { code, .. }), poured) => Ended { code, note: poured.err() },
         (Err(error), _) => Ended { code: 128 + i64::from(libc::SIGKILL), note: Some(error.to_string()) },
     }
+}
+
+/// The container's process 1 says on its own standard error that it could not start the program, and nobody else is told.
+fn watched<'a>(
+    output: docker::Output,
+    never_ran: &'a AtomicBool,
+) -> impl Stream<Item = Result<(Printed, Bytes), EngineError>> + Unpin + 'a {
+    let mut begun = false;
+    output.inspect(move |piece| {
+        if let Ok((printed, bytes)) = piece
+            && !std::mem::replace(&mut begun, true)
+            && *printed == Printed::Stderr
+            && bytes.starts_with(b"[FATAL tini (")
+        {
+            never_ran.store(true, Ordering::Relaxed);
+        }
+    })
 }
 
 fn failed(error: EngineError) -> StartError {

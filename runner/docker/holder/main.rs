@@ -154,7 +154,7 @@ unsafe extern "C" fn start(stack: *const usize) -> ! {
     must(b"watching", sys::watch(epoll, listeners[INWARD], sys::IN, LISTENER[INWARD]));
 
     // SAFETY: nobody else ever refers to it
-    let slots = unsafe { &mut *(&raw mut ROOM) };
+    let slots = unsafe { &mut *core::ptr::addr_of_mut!(ROOM) };
     Holder { epoll, listeners, paused: [false; 2], used: [0; 2], queueing: 0, proxy, slots }.serve()
 }
 

@@ -1,7 +1,6 @@
 //! A connection to one engine.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::endpoint::{self, Address, Endpoint};
 use crate::error::{EngineError, chain};
+use crate::tls;
 
 /// An engine that does not answer within this time is not there.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -68,7 +68,14 @@ impl Engine {
         if let Err((why, remedy)) = reach(&endpoint.address).await {
             return Err(unreachable(why, remedy));
         }
-        let docker = client(&endpoint.address).map_err(|error| unreachable(chain(&error), ELSEWHERE))?;
+        let docker = match &endpoint.address {
+            Address::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), ANSWER_SECONDS, API_DEFAULT_VERSION),
+            Address::Tcp { authority, tls: None } => Docker::connect_with_http(authority, ANSWER_SECONDS, API_DEFAULT_VERSION),
+            Address::Tcp { authority, tls: Some(tls) } => {
+                Ok(tls::connect(authority, tls, ANSWER_SECONDS).map_err(|(path, why)| EngineError::Config { path, why })?)
+            }
+        };
+        let docker = docker.map_err(|error| unreachable(chain(&error), ELSEWHERE))?.with_request_modifier(url_safe_logins);
         let docker = match timeout(PATIENCE, docker.negotiate_version()).await {
             Ok(Ok(docker)) => docker,
             Ok(Err(error)) => return Err(unreachable(chain(&error), NO_ENGINE)),
@@ -171,23 +178,6 @@ async fn reach(address: &Address) -> Result<(), (String, &'static str)> {
     }
 }
 
-fn client(address: &Address) -> Result<Docker, bollard::errors::Error> {
-    let docker = match address {
-        Address::Unix(path) => Docker::connect_with_unix(&unix(path), ANSWER_SECONDS, API_DEFAULT_VERSION)?,
-        Address::Tcp { authority, tls: None } => Docker::connect_with_http(authority, ANSWER_SECONDS, API_DEFAULT_VERSION)?,
-        Address::Tcp { authority, tls: Some(tls) } => {
-            // the one of the house, unless it is installed already
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            Docker::connect_with_ssl(authority, &tls.key, &tls.certificate, &tls.ca, ANSWER_SECONDS, API_DEFAULT_VERSION)?
-        }
-    };
-    Ok(docker.with_request_modifier(url_safe_logins))
-}
-
-fn unix(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
-}
-
 /// The engine reads logins in the base64 that is meant for URLs, and bollard writes the other one: they differ in two characters, so that some
 /// passwords would not arrive.
 fn url_safe_logins(mut request: BollardRequest) -> BollardRequest {
@@ -208,4 +198,18 @@ fn url_safe_logins(mut request: BollardRequest) -> BollardRequest {
         }
     }
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_written_as_the_engine_reads_them() {
+        let request = http::Request::builder().header("X-Registry-Auth", "a+b/c=").header("other", "a+b/c=");
+        let request = url_safe_logins(request.body(bollard::body_full(bytes::Bytes::new())).unwrap());
+        assert_eq!(request.headers()["x-registry-auth"], "a-b_c=");
+        assert!(request.headers()["x-registry-auth"].is_sensitive());
+        assert_eq!(request.headers()["other"], "a+b/c=");
+    }
 }

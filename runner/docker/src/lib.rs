@@ -22,6 +22,7 @@ mod process;
 mod spec;
 mod stage_pod;
 mod sweep;
+mod tls;
 mod transfer;
 
 pub use container::{Container, Ended, Output, Printed, State};
@@ -37,3 +38,6 @@ pub use spec::{Ceilings, ContainerSpec, ExecSpec, Kept, Mount, NetworkMode};
 pub use stage_pod::StagePod;
 pub use sweep::{Swept, sweep};
 pub use transfer::{Login, OnProgress, Progress, Pushed};
+
+#[cfg(test)]
+mod tests;

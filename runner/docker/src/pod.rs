@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::container::{Container, Printed};
+use crate::container::{Container, Printed, State};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::holder;
@@ -115,6 +115,14 @@ impl Pod {
             0 => Ok(stream),
             error => Err(io::Error::from_raw_os_error(i32::from(error))),
         }
+    }
+
+    /// How its holder stands.
+    ///
+    /// # Errors
+    /// If the pod or the engine is gone.
+    pub async fn state(&self) -> Result<State, EngineError> {
+        self.holder.inspect().await
     }
 
     /// Ends it.

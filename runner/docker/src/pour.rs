@@ -3,17 +3,22 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use futures::StreamExt;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe;
 
-use crate::{EngineError, Output, Printed};
+use crate::{EngineError, Printed};
 
 /// Until the container has closed both outputs. Who stops reading loses the rest, and does not hold the container up.
 ///
 /// # Errors
 /// If the descriptors are no pipes, or the connection to the engine broke.
-pub async fn pour(mut output: Output, stdout: OwnedFd, stderr: OwnedFd) -> Result<(), PourError> {
+pub async fn pour(
+    mut output: impl Stream<Item = Result<(Printed, Bytes), EngineError>> + Unpin,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+) -> Result<(), PourError> {
     let mut stdout = Some(pipe::Sender::from_owned_fd(stdout)?);
     let mut stderr = Some(pipe::Sender::from_owned_fd(stderr)?);
     while let Some(piece) = output.next().await {

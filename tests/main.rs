@@ -13,6 +13,7 @@ mod cases {
     mod egress;
     mod escapes;
     mod events;
+    mod forks;
     mod grants;
     mod history;
     mod init;

@@ -1,30 +1,13 @@
 //! What a run is for: events, trust, what changed, a pipeline from another revision, and runs that take turns.
 
-use std::process::Command;
 use std::time::Duration;
 
+use end_to_end::repository::{commit, git, pull_request};
 use end_to_end::runs::{file, print, sleep, stage};
 use end_to_end::{Finished, Project};
 use serde_json::json;
 
 use crate::RUNNER;
-
-/// Git in the project's folder, with nothing of the machine's own settings.
-#[track_caller]
-fn git(project: &Project, arguments: &[&str]) -> String {
-    let mut command = Command::new("git");
-    command.current_dir(project.path()).args(["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]).args(arguments);
-    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env_remove("GIT_DIR").env_remove("GIT_INDEX_FILE");
-    let output = command.output().expect("git is there");
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text").trim().to_owned()
-}
-
-fn commit(project: &Project, message: &str) -> String {
-    git(project, &["add", "-A"]);
-    git(project, &["commit", "-q", "-m", message]);
-    git(project, &["rev-parse", "HEAD"])
-}
 
 /// A repository on `main` with a pipeline of these stages, and more of its text.
 fn repository(more: &str, stages: &[String]) -> Project {
@@ -34,27 +17,6 @@ fn repository(more: &str, stages: &[String]) -> Project {
     git(&project, &["init", "-q", "-b", "main"]);
     commit(&project, "first");
     project
-}
-
-/// As GitHub starts it for a pull request into `main`. `head`: the repository that it comes from.
-fn pull_request(project: Project, head: &str) -> Project {
-    let body = json!({
-        "number": 7,
-        "repository": { "default_branch": "main" },
-        "pull_request": {
-            "number": 7,
-            "head": { "ref": "main", "sha": git(&project, &["rev-parse", "HEAD"]), "repo": { "full_name": head } },
-            "base": { "ref": "main", "sha": git(&project, &["rev-parse", "main"]), "repo": { "full_name": "acme/shop" } },
-        },
-    });
-    // where nothing of the repository is
-    project.write(".git/event.json", body.to_string());
-    let path = project.path().join(".git/event.json").display().to_string();
-    github(project, "pull_request", "refs/pull/7/merge").env("GITHUB_EVENT_PATH", &path)
-}
-
-fn github(project: Project, event: &str, name: &str) -> Project {
-    project.env("GITHUB_ACTIONS", "true").env("CI", "true").env("GITHUB_EVENT_NAME", event).env("GITHUB_REF", name)
 }
 
 #[test]
@@ -104,7 +66,7 @@ fn conditions_know_the_event_and_its_trust() {
     assert_eq!(ran(push), "push");
     let project = pull_request(project, "acme/shop");
     assert_eq!(ran(project.begin().finish().expect(0)), "own into");
-    let project = pull_request(project.without("GITHUB_EVENT_PATH"), "mallory/shop");
+    let project = pull_request(project, "mallory/shop");
     assert_eq!(ran(project.begin().finish().expect(0)), "fork into");
     // the command line does not talk a server out of it
     let raised = project.run(&["exec", "--format", "json", "--event", "push", "--ref", "refs/heads/main"]).expect(0);

@@ -4,7 +4,8 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use end_to_end::{Finished, Project, Server, confined, skipped};
+use end_to_end::repository::{commit, git, pull_request, push};
+use end_to_end::{Finished, Project, Registry, Server, confined, has, skipped};
 
 use crate::RUNNER;
 
@@ -143,6 +144,56 @@ fn a_package_made_by_npm() {
     init_learn_and_run(&project, &format!("{linted}{tested}"));
 }
 
+/// Nothing to fetch: the whole chain, with the lockfile that npm wrote.
+#[test]
+fn a_package_with_its_lockfile_made_by_npm() {
+    if !confined(RUNNER, "learning of a package with a lockfile") {
+        return;
+    }
+    let project = Project::new(RUNNER).file(
+        "test/price.test.js",
+        "const test = require(\"node:test\");\nconst assert = require(\"node:assert\");\n\ntest(\"adds up\", () => assert.equal(1 + 2, 3));\n",
+    );
+    let made = tool(&project, "npm", &["init", "-y"])
+        .and_then(|_| tool(&project, "npm", &["pkg", "set", "scripts.test=node --test test/"]))
+        .and_then(|_| tool(&project, "npm", &["install", "--no-audit", "--no-fund"]));
+    if !there("a package with a lockfile", made) {
+        return;
+    }
+    assert!(project.read("package-lock.json").contains("lockfileVersion"));
+    init_learn_and_run(
+        &project,
+        r#"[stage.test.grants]
+files = [
+  { path = "package.json", access = "read" },
+  { path = "test", access = "read" },
+]
+commands = { in = "process", toolchain = "node", programs = ["node"] }
+[stage.audit.grants]
+files = [{ path = "package-lock.json", access = "read" }]
+"#,
+    );
+}
+
+#[test]
+fn a_python_project_with_unittest() {
+    if !confined(RUNNER, "learning of a Python project with unittest") || !has("python3", "`apt-get install python3`", "unittest") {
+        return;
+    }
+    let project = Project::new(RUNNER)
+        .file("pyproject.toml", "[project]\nname = \"shop\"\nversion = \"0.1.0\"\n")
+        .file("shop/__init__.py", "def total(prices):\n    return sum(prices)\n")
+        .file("tests/test_shop.py", "import unittest\n\nimport shop\n\n\nclass Shop(unittest.TestCase):\n    def test_total(self):\n        self.assertEqual(shop.total([1, 2]), 3)\n")
+        .file("tests/__init__.py", "");
+    init_learn_and_run(
+        &project,
+        r#"[stage.test.grants]
+files = [{ path = ".", access = "read" }]
+commands = { in = "process", toolchain = "python", programs = ["python3"] }
+"#,
+    );
+}
+
 #[test]
 fn a_python_project() {
     if !confined(RUNNER, "learning of a Python project") {
@@ -222,6 +273,87 @@ fn what_is_granted_and_not_used_is_told() {
     learned.says("removable: [stage.try.grants] commands: \"make\" in `programs`: never started").says("http: { url = ");
     let text = project.read("pipeline.toml");
     assert!(text.contains("programs = [\"sh\"], toolchain = \"system\" } # two") && text.contains("https://api.example/**"), "{text}");
+}
+
+/// What programs did with files is seen while learning, and so is what they left alone.
+#[test]
+fn files_that_no_program_used_are_told_to_go() {
+    if !confined(RUNNER, "learning with grants for files") {
+        return;
+    }
+    let grants = "\n[stage.try.grants]\nfiles = [{ path = \"src\", access = \"write\" }, { path = \"docs\", access = \"read\" }, { path = \"out\", access = \"write\" }]\n\
+                  commands = { in = \"process\", programs = [\"sh\"] }\n";
+    let project =
+        Project::with_pipeline(RUNNER, &script("cat src/a > out/new", grants)).file("src/a", "a").file("docs/x", "x").file("out/old", "o");
+    learn(&project, &[])
+        .expect(0)
+        .says("removable: [stage.try.grants] files: { path = \"docs\", access = \"read\" }: nothing there was used")
+        .says("removable: [stage.try.grants] files: { path = \"src\", access = \"write\" }: never written; { path = \"src\", access = \"read\" } is enough")
+        .never_says("{ path = \"out\", access = \"write\" }: ")
+        .says("  { path = \"out\", access = \"write\" },\n  { path = \"src/a\", access = \"read\" },\n");
+}
+
+/// From empty grants to an installation: the host is refused by name, confirmed, learned, and enough. Without any host that was confirmed, programs have no
+/// network that could tell what they ask for.
+#[test]
+fn a_host_that_was_confirmed_is_learned_for_programs() {
+    let test = "a_host_that_was_confirmed_is_learned_for_programs";
+    if !confined(RUNNER, test) || !has("npm", "install Node.js, such as with `apt-get install npm`", test) {
+        return;
+    }
+    let registry = Registry::start();
+    registry.npm_package("greet", "true");
+    let host = registry.host();
+    let stage = "format = 1\nname = \"learn\"\n\n[stage.install]\nuses = \"command\"\n\n[stage.install.with]\nrun = [\"npm\", \"install\", \"--no-audit\", \"--no-fund\", \"greet\"]\n";
+    let project = Project::with_pipeline(RUNNER, stage)
+        .file("package.json", "{ \"name\": \"shop\", \"version\": \"1.0.0\" }")
+        .file(".npmrc", format!("registry=http://{host}/\nfetch-retries=0\n"));
+    let wanted = format!("asked for, not confirmed: {host} (install); if you mean it, run again with --learn-host {host}");
+    learn(&project, &[]).expect(1).says("not learned: install: it did not pass");
+    learn(&project, &["--learn-host", "idle.example"]).expect(1).says(&wanted).says("not learned: install: it did not pass");
+    assert_eq!(registry.asked(), [""; 0], "nobody confirmed it");
+
+    let confirmed = ["--learn-host", &host, "--learn-host", "idle.example", "--learn-write"];
+    learn(&project, &confirmed).expect(0).never_says("not confirmed");
+    assert_eq!(
+        project.read("pipeline.toml"),
+        format!(
+            "{stage}\n[stage.install.grants]\nfiles = [{{ path = \".\", access = \"write\" }}]\n\
+             commands = {{ in = \"process\", toolchain = \"node\", programs = [\"npm\"], network = [\"{host}\"] }}\n"
+        )
+    );
+    project.exec().expect(0);
+    assert!(!project.path().join("node_modules").exists(), "it was installed into a copy");
+
+    // what stands in the file and is not needed
+    let more = format!("network = [\"{host}\", \"idle.example:443\"]");
+    project.replace("pipeline.toml", &format!("network = [\"{host}\"]"), &more);
+    learn(&project, &[]).expect(0).says("removable: [stage.install.grants] commands: \"idle.example:443\" in `network`: never contacted");
+}
+
+/// Learning grants what the code asks for, so whoever starts it must be the one whose code it is.
+#[test]
+fn only_a_run_of_ones_own_learns() {
+    let project = Project::with_pipeline(RUNNER, &script("echo RAN", ""));
+    git(&project, &["init", "-q", "-b", "main"]);
+    commit(&project, "first");
+    let text = project.read("pipeline.toml");
+    let refused = |project: &Project, more: &[&str], trust: &str| {
+        let finished = learn(project, &[&["--learn-write", "--learn-out", "learned.toml"], more].concat()).expect(2);
+        finished.says(&format!("this one is of trust `{trust}`")).never_says("RAN");
+        assert_eq!(project.runs(), [""; 0], "no run was made");
+        assert_eq!(project.read("pipeline.toml"), text);
+        assert!(!project.path().join("learned.toml").exists());
+    };
+    refused(&project, &["--event", "push"], "branch");
+    refused(&project, &["--event", "push", "--ref", "refs/tags/v1"], "tag");
+    refused(&project, &["--event", "pull-request", "--base", "main"], "pull-request");
+    let project = push(project);
+    refused(&project, &[], "branch");
+    let project = pull_request(project, "acme/shop");
+    refused(&project, &[], "pull-request");
+    let project = pull_request(project, "mallory/shop");
+    refused(&project, &[], "fork");
 }
 
 #[test]

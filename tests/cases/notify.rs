@@ -1,10 +1,13 @@
 //! The stage `notify` against receivers that check what they are sent: on failure, on success and on recovery, and told the same in a resumed
 //! run and in a replay.
 
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use end_to_end::receivers::Receivers;
-use end_to_end::{Finished, Project};
+use end_to_end::{Finished, Needles, Project, Reply, Server, memory, skipped};
 use serde_json::{Value, json};
 
 use crate::RUNNER;
@@ -232,4 +235,94 @@ fn a_resumed_run_and_a_replay_tell_the_same() {
     let replayed = project.run(&["replay", "--format", "json", &first, "notify"]).expect(0);
     assert_eq!(replayed.events().pop().expect("a verdict")["result"], "same");
     assert_eq!(asked(), before, "a replay asks nobody");
+}
+
+/// Slack's URL is the secret, whole. The receivers take an image of all the memory that the guest has while it waits for their answers, and send the
+/// secret back in every way that it has come.
+#[test]
+fn the_secret_url_is_a_handle_and_nothing_else_to_the_stage() {
+    let path = "/services/T0000/B1111/hook-that-nobody-knows";
+    let runner = Arc::new(AtomicU32::new(0));
+    let images = Arc::new(Mutex::new(Vec::new()));
+    let (watched, taken) = (runner.clone(), images.clone());
+    let server = Server::answering(move |_, asked| {
+        let status = match asked.path.as_str() {
+            "/state" => return Reply { status: 200, headers: Vec::new(), body: "well".into() },
+            known if known == path && asked.body.contains("gone") => 404,
+            _ => 200,
+        };
+        taken.lock().expect("a list").push(memory::of_guests(watched.load(Ordering::SeqCst)));
+        let url = format!("http://{}{path}", asked.header("host"));
+        Reply { status, headers: vec![("x-asked", url.clone()), ("x-path", path.to_owned())], body: format!("ok {url}") }
+    });
+    let hook = server.url(path);
+    let vault = tempfile::tempdir().expect("a folder");
+    let file = vault.path().join("slack");
+    std::fs::write(&file, format!("{hook}\n")).expect("a file");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("permissions");
+    let pipeline = |text: &str| {
+        format!(
+            "format = 1\nname = \"shop\"\n\n[secret.slack]\nfrom = \"file:{}\"\nto = [\"{}\"]\n\n\
+             [stage.test]\nuses = \"smoke\"\nwith.checks = [{{ url = \"{}\", expect = {{ status = 200 }} }}]\ngrants.http = [{{ url = \"{}\" }}]\n\n\
+             [stage.notify]\nuses = \"notify\"\nneeds = [\"*\"]\nrun-on = \"always\"\nsoft-fail = true\n[stage.notify.with]\non = [\"success\"]\ntext = \"{text}\"\n\
+             to = [{{ slack = \"${{secret.slack}}\" }}, {{ webhook = {{ url = \"{}\" }} }}]\n\
+             [stage.notify.grants]\nhttp = [{{ url = \"${{secret.slack}}\", methods = [\"POST\"] }}, {{ url = \"{}\", methods = [\"POST\"] }}]\n",
+            file.display(),
+            server.url("/services/**"),
+            server.url("/state"),
+            server.url("/state"),
+            server.url("/other"),
+            server.url("/other"),
+        )
+    };
+    // everything that a run may write is below the project
+    let mut project = Project::new(RUNNER);
+    for name in ["XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "TMPDIR", "HOME"] {
+        let folder = project.path().join(format!("of-{}", name.to_lowercase()));
+        std::fs::create_dir(&folder).expect("a folder");
+        project = project.env(name, &folder.display().to_string());
+    }
+    let needles = Needles::of(&[&hook, path, "hook-that-nobody-knows"]);
+    for (text, told) in [("well", "passed: told slack, webhook"), ("gone", "1 of 2 receivers was not told: slack: it answered 404: ok ")] {
+        project.write("pipeline.toml", pipeline(text));
+        let running =
+            project.start(&["exec", "--format", "json", "--junit", "junit.xml", "--sarif", "run.sarif", "--code-quality", "quality.json"]);
+        runner.store(running.id(), Ordering::SeqCst);
+        let finished = running.finish().expect(0);
+        let ended = finished.told().ended("notify");
+        assert!(ended.message.starts_with(told), "{ended:?}");
+        let asked = server.asked();
+        assert!(asked.iter().any(|line| line.starts_with(&format!("POST {path} "))), "the receiver has it: {asked:?}");
+
+        // while Slack was asked, and while the next one was, when Slack's answer had been read
+        let images: Vec<_> = std::mem::take(&mut *images.lock().expect("a list"));
+        assert_eq!(images.len(), 2);
+        for image in images {
+            match image {
+                Ok(memories) => {
+                    let handle = Needles::of(&["__secret-slack-"]);
+                    assert!(
+                        memories.iter().any(|memory| handle.within(memory).is_some()),
+                        "{} memories, none is the guest's",
+                        memories.len()
+                    );
+                    assert!(memories.iter().all(|memory| needles.within(memory).is_none()), "the guest has the secret");
+                }
+                Err(why) if why.kind() == std::io::ErrorKind::PermissionDenied => {
+                    skipped(&format!("an image of the guest's memory: {why}"))
+                }
+                Err(why) => panic!("{why}"),
+            }
+        }
+        for printed in [&finished.stdout, &finished.stderr] {
+            assert_eq!(needles.within(printed.as_bytes()), None, "{printed}");
+        }
+    }
+    assert!(needles.nowhere_below(project.path()) > 20);
+    for run in project.runs() {
+        for arguments in [vec!["show", &run, "--format", "json"], vec!["ledger", &run], vec!["logs", &run]] {
+            let shown = project.run(&arguments).expect(0);
+            assert_eq!(needles.within(shown.stdout.as_bytes()), None, "{}", shown.stdout);
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Reports for other systems: the files that they read, and the logs that they make more of.
 
-use end_to_end::Project;
+use std::path::Path;
+
+use end_to_end::{Project, confined};
 use serde_json::Value;
 
 use crate::RUNNER;
@@ -145,6 +147,109 @@ fn gitlab_has_sections() {
     let starts: Vec<&str> = finished.stdout.split("\u{1b}[0Ksection_start:").skip(1).collect();
     assert!(starts.iter().any(|section| section.contains("[collapsed=true]\r\u{1b}[0Klog of reach\n")), "{}", finished.stdout);
     assert_eq!(finished.stdout.matches("\u{1b}[0Ksection_end:").count(), starts.len());
+}
+
+/// Real outputs of the tools, as their programs would print them: program, plugin, report.
+const TOOLS: &str = r#"format = 1
+name = "shop"
+
+[stage.lint]
+uses = "lint"
+[stage.lint.with]
+tools = [
+  { run = ["sh", "replay.sh", "hadolint.json", "1"], format = "hadolint" },
+  { run = ["sh", "replay.sh", "checkstyle.xml", "2"], format = "checkstyle", name = "checkstyle" },
+]
+[stage.lint.grants]
+files = [{ path = ".", access = "read" }]
+commands = { in = "process", toolchain = "system", programs = ["sh"] }
+
+[stage.test]
+uses = "test"
+[stage.test.with]
+suites = [
+  { run = ["sh", "replay.sh", "jest.json", "1"], format = "jest", name = "jest" },
+  { run = ["sh", "replay.sh", "prove-pass.txt", "0"], format = "tap", name = "prove" },
+]
+coverage = { cobertura = "coverage/cobertura.xml", lines = 90 }
+[stage.test.grants]
+files = [{ path = ".", access = "write" }]
+commands = { in = "process", toolchain = "system", programs = ["sh"] }
+"#;
+
+#[test]
+fn what_the_tools_of_others_print_is_in_every_report() {
+    if !confined(RUNNER, "what_the_tools_of_others_print_is_in_every_report") {
+        return;
+    }
+    let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+    let fixture = |plugin: &str, name: &str| std::fs::read(plugins.join(plugin).join("fixtures").join(name)).expect("a fixture");
+    let replay = "sed 's:/home/dev/shop:/workspace:g' \"fixtures/$1\"\nif [ \"$1\" = jest.json ]; then mkdir -p coverage && cp fixtures/nyc-cobertura.xml coverage/cobertura.xml; fi\nexit \"$2\"\n";
+    let mut project = Project::with_pipeline(RUNNER, TOOLS)
+        .file(".git/HEAD", "")
+        .file("replay.sh", replay)
+        .file("Dockerfile", "FROM debian\nMAINTAINER x\nRUN a\nRUN b | c\n\nCOPY a b\nCMD c\n")
+        .file("src/Cart.java", "import java.util.*;\n\nclass Cart {\n    int Total() {\n        return 42;\n    }\n}\n");
+    for (plugin, name) in [
+        ("lint", "hadolint.json"),
+        ("lint", "checkstyle.xml"),
+        ("test", "jest.json"),
+        ("test", "prove-pass.txt"),
+        ("test", "nyc-cobertura.xml"),
+    ] {
+        project = project.file(&format!("fixtures/{name}"), fixture(plugin, name));
+    }
+    let finished =
+        project.run(&["exec", "--format", "json", "--sarif", "run.sarif", "--code-quality", "quality.json", "--junit", "junit.xml"]);
+    let told = finished.expect(1).told();
+
+    let results = json(&project, "run.sarif")["runs"][0]["results"].as_array().expect("results").clone();
+    let of_sarif = |result: &Value| {
+        let place = &result["locations"][0]["physicalLocation"];
+        format!("{} {}:{}", result["ruleId"], place["artifactLocation"]["uri"], place["region"]["startLine"]).replace('"', "")
+    };
+    let mut found: Vec<String> = results.iter().map(of_sarif).collect();
+    found.sort();
+    let java: Vec<&String> = found.iter().filter(|line| line.contains("Cart.java")).collect();
+    assert_eq!(
+        java,
+        [
+            "checkstyle/AvoidStarImport src/Cart.java:1",
+            "checkstyle/MagicNumber src/Cart.java:6",
+            "checkstyle/MethodName src/Cart.java:4",
+            "checkstyle/NeedBraces src/Cart.java:5",
+        ],
+        "{found:#?}"
+    );
+    assert!(
+        found.contains(&"hadolint/DL4000 Dockerfile:2".to_owned()) && found.contains(&"hadolint/SC2086 Dockerfile:4".to_owned()),
+        "{found:#?}"
+    );
+    assert_eq!(found.len(), 16, "{found:#?}");
+    let entries = json(&project, "quality.json");
+    let mut quality: Vec<String> = entries
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|entry| {
+            format!("{} {}:{}", entry["check_name"], entry["location"]["path"], entry["location"]["lines"]["begin"]).replace('"', "")
+        })
+        .collect();
+    quality.sort();
+    // what does not count is suppressed, which GitLab does not know
+    let counted = |line: &&String| !["DL3009", "DL3015", "SC2086", "MagicNumber"].iter().any(|rule| line.contains(rule));
+    assert_eq!(quality.iter().collect::<Vec<_>>(), found.iter().filter(counted).collect::<Vec<_>>());
+
+    let junit = project.read("junit.xml");
+    for text in ["throws (on purpose)", "broken.test.js", "passes the second time", "adds up", "database &gt; reads"] {
+        assert!(junit.contains(text), "{text}\n{junit}");
+    }
+    assert_eq!(told.ended("lint").message, "12 findings: 4 high, 8 medium; besides 4 below medium");
+    assert_eq!(
+        told.ended("test").message,
+        "jest: 3 of 5 tests failed: cart.test.js cart > with one item > throws (on purpose), hooks.test.js database > reads, broken.test.js; \
+         coverage: lines 83.33 %, below 90 %"
+    );
 }
 
 /// Each report that can't be written is said once, and fails nobody.

@@ -77,6 +77,36 @@ fn redis_is_reached_by_its_name() {
 }
 
 #[test]
+fn redis_keeps_its_log_where_the_stage_fails_and_dies_with_it() {
+    let test = "redis_keeps_its_log_where_the_stage_fails_and_dies_with_it";
+    if !confined(RUNNER, test) || !has("redis-server", "apt-get install redis-server") {
+        return;
+    }
+    let services = "[service.redis]\ncommand = [\"redis-server\", \"--port\", \"6379\", \"--save\", \"\"]\nready = { tcp = 6379, timeout = \"30s\" }\n";
+    let with = |end: &str| {
+        let script = format!("redis-cli -h redis set greeting hello\nredis-cli -h redis get greeting\n{end}");
+        Project::with_pipeline(RUNNER, &pipeline(services, "\"redis\"", READ, &script))
+    };
+    let project = with("exit 3");
+    let told = project.exec_json().expect(1).told();
+    assert!(told.log("test").contains("OK\nhello\n"), "{}", told.printed());
+    let [log] = logs(&project).try_into().expect("one log");
+    let log = fs::read_to_string(log).expect("the log of redis");
+    assert!(log.contains("Ready to accept connections"), "{log}");
+    processes::wait_for_none_within(project.path());
+
+    for signal in ["INT", "KILL"] {
+        let project = with("echo WAITING; sleep 1000");
+        let running = project.start(&["exec", "--format", "plain", "-v"]);
+        running.wait_until("| WAITING");
+        assert!(!processes::within(project.path()).is_empty(), "redis runs");
+        running.signal(signal);
+        running.finish();
+        processes::wait_for_none_within(project.path());
+    }
+}
+
+#[test]
 fn one_that_needs_another_waits_for_it_and_the_component_reaches_both() {
     let test = "one_that_needs_another_waits_for_it_and_the_component_reaches_both";
     if !confined(RUNNER, test) || !has("/usr/bin/python3", "apt-get install python3-minimal") {

@@ -57,6 +57,10 @@ impl Grant for FilesGrant {
     fn unused(&self, used: &mut dyn Iterator<Item = Used<'_>>) -> Vec<String> {
         used::unused(&self.rules, used)
     }
+
+    fn removable(&self, lesson: &Lesson<'_>) -> Vec<String> {
+        used::removable(&self.rules, lesson)
+    }
 }
 
 pub struct FilesSchema;

@@ -1,9 +1,11 @@
 //! Which rules of a grant a stage needed, told from the effects that were granted to it.
 //!
 //! A path counts as it was asked for: what a symbolic link led to is not told apart from where it stood, so a rule that only a link
-//! leads to is shown as unused. Deliberately absent: what the stage's programs did with the files, which nobody records.
+//! leads to is shown as unused. What the stage's programs did with the files is in no record; only a learning run saw it. Deliberately absent: what
+//! they looked at without opening it, which nobody sees.
 
 use pipeline::grant::Used;
+use pipeline::learning::{Lesson, Touched};
 use serde_json::Value;
 
 use crate::grant::{Access, FileRule};
@@ -11,17 +13,45 @@ use crate::path::{lexical, within};
 
 /// What of these rules could go.
 pub fn unused(rules: &[FileRule], used: &mut dyn Iterator<Item = Used<'_>>) -> Vec<String> {
-    let (mut read, mut written) = (vec![false; rules.len()], vec![false; rules.len()]);
+    asked(used).map(|asked| left(rules, asked.iter().map(|(path, writes)| (path.as_str(), *writes)))).unwrap_or_default()
+}
+
+/// What of these rules could go after a learning run.
+pub fn removable(rules: &[FileRule], lesson: &Lesson<'_>) -> Vec<String> {
+    let Some(asked) = asked(&mut lesson.used.iter().copied()) else { return Vec::new() };
+    let Touched { read, listed, changed, made, removed, reads_unknown, .. } = lesson.touched;
+    let programs = lesson.started_programs();
+    if programs && *reads_unknown {
+        return Vec::new();
+    }
+    let asked = asked.iter().map(|(path, writes)| (path.as_str(), *writes));
+    let reads = read.iter().chain(listed).map(|path| (path.as_str(), false));
+    let writes = changed.iter().chain(made).chain(removed).map(|path| (path.as_str(), true));
+    // what is below something new or gone is not named
+    let below = made.iter().chain(removed).flat_map(|path| rules.iter().filter(move |rule| within(&rule.path, path)));
+    let of_programs = reads.chain(writes).chain(below.map(|rule| (rule.path.as_str(), true)));
+    left(rules, asked.chain(of_programs.filter(|_| programs)))
+}
+
+/// The paths that the stage itself asked for, and whether to write; none if one of its effects can't be read, which may have been anything.
+fn asked(used: &mut dyn Iterator<Item = Used<'_>>) -> Option<Vec<(String, bool)>> {
+    let mut asked = Vec::new();
     for used in used.filter(|used| used.effect.starts_with("files.")) {
-        // what can't be read may have been anything
-        let Ok(request) = serde_json::from_str::<Value>(used.request) else { return Vec::new() };
+        let request = serde_json::from_str::<Value>(used.request).ok()?;
         let writes = writes(used.effect, &request);
-        for path in ["target", "from", "to", "file"].iter().filter_map(|key| path(request.get(key)?)) {
-            let covering = rules.iter().enumerate().filter(|(_, rule)| within(&path, &rule.path));
-            if let Some((rule, _)) = covering.max_by_key(|(_, rule)| if rule.path == crate::path::ROOT { 0 } else { rule.path.len() }) {
-                read[rule] = true;
-                written[rule] |= writes;
-            }
+        asked.extend(["target", "from", "to", "file"].iter().filter_map(|key| path(request.get(key)?)).map(|path| (path, writes)));
+    }
+    Some(asked)
+}
+
+/// The rules that none of these paths, read or written, needed.
+fn left<'a>(rules: &[FileRule], used: impl Iterator<Item = (&'a str, bool)>) -> Vec<String> {
+    let (mut read, mut written) = (vec![false; rules.len()], vec![false; rules.len()]);
+    for (path, writes) in used {
+        let covering = rules.iter().enumerate().filter(|(_, rule)| within(path, &rule.path));
+        if let Some((rule, _)) = covering.max_by_key(|(_, rule)| if rule.path == crate::path::ROOT { 0 } else { rule.path.len() }) {
+            read[rule] = true;
+            written[rule] |= writes;
         }
     }
     let mut unused = Vec::new();
@@ -116,6 +146,38 @@ mod tests {
         let scratch = json!({ "file": { "mount": "scratch", "handle": 4, "path": "c" } });
         let found = told(&granted, &[("files.rename", rename), ("files.write", scratch)]);
         assert_eq!(found, ["{ path = \"c\", access = \"read\" }: nothing there was used"]);
+    }
+
+    #[test]
+    fn a_learning_run_knows_what_programs_did_too() {
+        let granted = rules(&[
+            ("src", Access::Write),
+            ("docs", Access::Read),
+            ("out", Access::Write),
+            ("gone/cache", Access::Write),
+            ("notes", Access::Write),
+        ]);
+        let set = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+        let touched = Touched {
+            read: set(&["src/a"]),
+            listed: set(&["."]),
+            changed: set(&["notes"]),
+            made: set(&["out/new"]),
+            removed: set(&["gone"]),
+            ..Touched::default()
+        };
+        let context = capability::testing::context();
+        let start = Used { effect: "commands.start", subject: "sh", request: r#"{"program":"sh"}"# };
+        let told = |used: &[Used<'_>], touched: &Touched| {
+            removable(&granted, &Lesson { context: &context, granted: None, used, touched }).join("\n")
+        };
+        assert_eq!(
+            told(&[start], &touched),
+            "{ path = \"src\", access = \"write\" }: never written; { path = \"src\", access = \"read\" } is enough\n\
+             { path = \"docs\", access = \"read\" }: nothing there was used"
+        );
+        assert_eq!(told(&[start], &Touched { reads_unknown: true, ..touched.clone() }), "");
+        assert_eq!(told(&[], &touched).lines().count(), 5, "without programs, only the stage itself counts");
     }
 
     #[test]

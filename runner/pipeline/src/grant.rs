@@ -103,6 +103,11 @@ pub trait Grant: Any + Debug + Send + Sync {
         let _ = used;
         Vec::new()
     }
+
+    /// The same after a learning run, which saw what the stage's programs did with files too.
+    fn removable(&self, lesson: &Lesson<'_>) -> Vec<String> {
+        self.unused(&mut lesson.used.iter().copied())
+    }
 }
 
 /// An effect that was granted.

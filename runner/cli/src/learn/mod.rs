@@ -99,8 +99,7 @@ impl Learner {
     /// The text of the pipeline for this run.
     pub fn widen(&self, opened: &Opened<'_>, global: &Global) -> Result<String, CliError> {
         if opened.facts.trust != Trust::Local {
-            let trust = format!("{:?}", opened.facts.trust).to_lowercase();
-            let message = format!("`--learn` is for runs that you start yourself; this one is of trust `{trust}`");
+            let message = format!("`--learn` is for runs that you start yourself; this one is of trust `{}`", opened.facts.trust);
             return Err(CliError::usage(
                 message,
                 "learning grants what the code asks for: do it on your machine, and review the grants like code",

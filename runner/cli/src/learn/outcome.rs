@@ -115,12 +115,7 @@ impl Learned {
                 self.grants.push(Grant { stage: name.clone(), capability: schema.name(), toml, refers: granted.is_some_and(refers) });
             }
             let Some(grant) = granted.and_then(|node| decode(&**schema, node, &known.context)) else { continue };
-            // what programs did with files is not among the effects
-            if usage.started_programs(name) && !grant.mounts().is_empty() {
-                continue;
-            }
-            let unused = grant.unused(&mut used.iter().copied());
-            self.removable.extend(unused.into_iter().map(|text| (name.clone(), schema.name(), text)));
+            self.removable.extend(grant.removable(&lesson).into_iter().map(|text| (name.clone(), schema.name(), text)));
         }
         let ignored = |path: &String| path.split('/').any(|part| matches!(part, "node_modules" | ".venv" | "venv"));
         if writes && touched.read.iter().any(ignored) {

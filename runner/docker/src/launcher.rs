@@ -110,8 +110,8 @@ impl Serving {
     }
 }
 
-/// HUP, INT, QUIT, USR1, TERM and WINCH.
-const ASKING: u64 = 1 | 1 << 1 | 1 << 2 | 1 << 9 | 1 << 14 | 1 << 27;
+/// INT, QUIT, TERM and WINCH: one of them is what an image names, or the engine's own choice.
+const ASKING: u64 = 1 << 1 | 1 << 2 | 1 << 14 | 1 << 27;
 
 /// None: it can't be told.
 fn handles(status: &str) -> Option<bool> {
@@ -165,7 +165,7 @@ mod tests {
     fn who_handles_no_signal_is_not_asked() {
         assert_eq!(handles("Name:\tsleep\nSigCgt:\t0000000000000000\n"), Some(false));
         assert_eq!(handles("SigIgn:\t0000000000004000\nSigCgt:\t0000000000004000\n"), Some(true));
-        assert_eq!(handles("SigCgt:\t0000000000010000\n"), Some(false), "children that end are no reason");
+        assert_eq!(handles("SigCgt:\t0000000000010001\n"), Some(false), "children that end, and a new configuration, are no reason");
         assert_eq!(handles(""), None);
     }
 }

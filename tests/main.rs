@@ -7,6 +7,7 @@ mod cases {
     mod code_store;
     mod command_line;
     mod confinement;
+    mod containers;
     mod cut_off;
     mod determinism;
     mod egress;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use end_to_end::{Project, Told, confined, processes, skipped};
+use end_to_end::{Project, Told, confined, docker, processes, skipped};
 
 use crate::RUNNER;
 
@@ -253,6 +253,141 @@ fn what_cannot_be_started_here_is_a_mistake() {
         let project = Project::with_pipeline(RUNNER, &pipeline(service, "\"db\"", READ, "true"));
         project.run(&["check"]).expect(3).says("[service.db]")
     };
-    check("[service.db]\nimage = \"mysql:8.0\"\n").says("needs-docker").says("services from images need Docker");
+    check("[service.db]\nimage = \"mysql:8.0\"\ntoolchain = \"node\"\n").says("contradiction").says("`toolchain` is for programs");
     check("[service.db]\ncommand = [\"x\"]\ntoolchain = \"cobol\"\n").says("there is no toolchain `cobol`");
+}
+
+/// A service in a container of the small image.
+fn contained(name: &str, script: &str, more: &str) -> String {
+    format!("[service.{name}]\nimage = \"runner-test/busybox:1\"\nentrypoint = [\"sh\", \"-c\"]\narguments = ['''{script}''']\n{more}\n")
+}
+
+const HTTPD: &str = "mkdir /www; echo from a container > /www/index.html; exec busybox httpd -f -p 8000 -h /www";
+
+#[test]
+fn a_container_is_reached_by_confined_programs_by_containers_and_by_the_component() {
+    let test = "a_container_is_reached_by_confined_programs_by_containers_and_by_the_component";
+    let Some(docker) = docker(test) else { return };
+    if !confined(RUNNER, test) || !has("curl", "apt-get install curl") {
+        return;
+    }
+    let web = contained("web", HTTPD, "ready = { http = \"http://web:8000/\" }\nports = [8000]");
+    let second = contained(
+        "second",
+        "wget -q -O - http://web:8000/ && exec busybox nc -lk -p 9 -e echo nine",
+        "needs = [\"web\"]\nready = { tcp = 9 }",
+    );
+    let services = format!("{web}\n{second}");
+    let confined = pipeline(
+        &services,
+        "\"second\"",
+        READ,
+        "curl -sf http://web:8000/; curl -sf http://web.stage:8000/; curl -s telnet://second:9 </dev/null || true",
+    );
+    let inside = confined
+        .replace("in = \"process\", toolchain = \"system\"", "in = \"container\", image = \"runner-test/busybox:1\"")
+        .replace("curl -sf", "wget -q -O -")
+        .replace("curl -s telnet://second:9 </dev/null || true", "nc second 9");
+    for text in [confined, inside] {
+        let told = Project::with_pipeline(RUNNER, &text).exec_json().expect(0).told();
+        assert!(told.log("test").contains("from a container\nfrom a container\n"), "{}", told.printed());
+        assert!(told.log("test").contains("nine"), "{}", told.printed());
+        assert_eq!(
+            (states(&told, "web"), states(&told, "second")),
+            (vec!["started".into(), "ready".into()], vec!["started".into(), "ready".into()])
+        );
+        docker.nothing_left();
+    }
+    let stage = "[stage.test]\nuses = \"smoke\"\nservices = [\"second\"]\n[stage.test.with]\nchecks = [{ name = \"bare\", url = \"http://web:8000/\", expect = { status = 200, body = { contains = \"from a container\" } } }]\n\
+                 [stage.test.grants]\nhttp = [{ url = \"http://web:8000/**\" }]\n";
+    Project::with_pipeline(RUNNER, &format!("format = 1\nname = \"served\"\n\n{services}\n{stage}")).exec().expect(0);
+}
+
+#[test]
+fn one_in_a_container_has_the_same_gates_and_fails_by_name() {
+    let Some(docker) = docker("one_in_a_container_has_the_same_gates_and_fails_by_name") else { return };
+    for (script, ready, says) in [
+        (
+            "echo no configuration; exit 3",
+            "tcp = 80",
+            &["service `db` ended before it was ready (exit 3)", "no configuration", ".service-db.log"][..],
+        ),
+        (
+            "echo waiting; exec sleep 1000",
+            "tcp = 80, timeout = \"1s\"",
+            &["service `db` was not ready within 1s: a connection to port 80: ", "waiting"][..],
+        ),
+        ("exec sleep 1000", "command = [\"false\"], timeout = \"1s\"", &["`false`: exit 1", "it printed nothing"][..]),
+        ("exec sleep 1000", "command = [\"no-such\"], timeout = \"1s\"", &["`no-such`: "][..]),
+        ("s=x; while :; do s=$s$s$s$s; done", "tcp = 80", &["its memory was not enough"][..]),
+    ] {
+        let services = contained("db", script, &format!("memory = \"16MiB\"\nready = {{ {ready} }}"));
+        let project = Project::with_pipeline(RUNNER, &pipeline(&services, "\"db\"", READ, "echo RAN"));
+        let finished = project.exec().expect(1).never_says("RAN");
+        let _ = says.iter().fold(finished, |finished, text| finished.says(text));
+        assert_eq!(logs(&project).len(), 1);
+        docker.nothing_left();
+    }
+    let missing = "[service.db]\nimage = \"127.0.0.1:1/no/such:image\"\n";
+    let project = Project::with_pipeline(RUNNER, &pipeline(missing, "\"db\"", READ, "echo RAN"));
+    project.exec().expect(1).says("service `db` can't be started").says("127.0.0.1:1/no/such:image").never_says("RAN");
+    project.replace("pipeline.toml", "no/such:image\"\n", "no/such:image\"\noptional = true\n");
+    let told = project.exec_json().expect(0).told();
+    assert!(told.log("test").contains("RAN"), "{}", told.printed());
+}
+
+#[test]
+fn nothing_is_left_of_containers_when_a_run_is_stopped_or_killed() {
+    let Some(docker) = docker("nothing_is_left_of_containers_when_a_run_is_stopped_or_killed") else { return };
+    let db = contained("db", "echo up; trap '' TERM; exec sleep 1000", "ready = { log = \"up\" }\ntmpfs = [\"/data\"]");
+    let late = contained("late", "exec sleep 1000", "needs = [\"db\"]\nready = { tcp = 80 }");
+    let text = pipeline(&format!("{db}\n{late}"), "\"late\"", READ, "echo RAN");
+    let project = Project::with_pipeline(RUNNER, &text);
+    for signal in ["INT", "KILL"] {
+        let running = project.start(&["exec", "--format", "plain", "-v"]);
+        let began = std::time::Instant::now();
+        while docker.left().iter().filter(|line| line.starts_with("container")).count() < 3 {
+            assert!(began.elapsed().as_secs() < 60, "{:?}", docker.left());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        running.signal(signal);
+        running.finish().never_says("RAN");
+        if signal == "INT" {
+            docker.nothing_left();
+        }
+    }
+    // the next run takes away what a killed one left
+    project.replace("pipeline.toml", "services = [\"late\"]", "services = [\"db\"]");
+    project.exec().expect(0);
+    docker.nothing_left();
+}
+
+#[test]
+fn databases_serve_a_stage_in_containers() {
+    let test = "databases_serve_a_stage_in_containers";
+    let Some(docker) = docker(test) else { return };
+    for image in ["runner-test/mariadb:1", "runner-test/redis:1"] {
+        if !docker.output(&["image", "inspect", image]).status.success() {
+            skipped(&format!("{test} needs the image {image}: `tests/engines/docker up`"));
+            return;
+        }
+    }
+    let services = "[service.mysql]\nimage = \"runner-test/mariadb:1\"\nready = { command = [\"mysqladmin\", \"ping\"], timeout = \"90s\" }\n\
+                    [service.redis]\nimage = \"runner-test/redis:1\"\nready = { command = [\"redis-cli\", \"ping\"] }\n";
+    let script = "mysql -h mysql -u root -e 'create database fresh; show databases'\nredis-cli -h redis set greeting hello";
+    let text =
+        pipeline(services, "\"mysql\", \"redis\"", READ, script).replace("script = '''", "script = '''\n# both are reached over TCP");
+    let of_image = |image: &str, script: &str| {
+        text.replace("in = \"process\", toolchain = \"system\"", &format!("in = \"container\", image = \"{image}\""))
+            .replace("mysql -h mysql -u root -e 'create database fresh; show databases'\nredis-cli -h redis set greeting hello", script)
+    };
+    for _ in 0..2 {
+        let mysql = of_image("runner-test/mariadb:1", "mysql -h mysql -u root -e 'create database fresh; show databases'");
+        let told = Project::with_pipeline(RUNNER, &mysql).exec_json().expect(0).told();
+        assert!(told.log("test").contains("fresh"), "fresh for each attempt: {}", told.printed());
+    }
+    let redis = of_image("runner-test/redis:1", "redis-cli -h redis dbsize; redis-cli -h redis.stage set a b");
+    let told = Project::with_pipeline(RUNNER, &redis).exec_json().expect(0).told();
+    assert!(told.log("test").contains("0\nOK\n"), "{}", told.printed());
+    docker.nothing_left();
 }

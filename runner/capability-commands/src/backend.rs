@@ -1,4 +1,4 @@
-//! The only file that starts programs: in the stage's jail, or on the host.
+//! The only file that starts programs: in the stage's jail, in its containers, or on the host.
 //!
 //! A started program is a number. Its output is pumped into the stage's log and into capture files by a task of its own, so a guest that
 //! does not look never blocks a program, and a program that floods ends with the stage's `log` limit.
@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::future::Future;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use capability::state::{SCRATCH, WORKSPACE};
-use capability::{Backend, Boundary, Permitted, Setting};
+use capability::{Backend, Boundary, Permitted, Setting, StageLog};
 use event::{Kind, Stream};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -26,11 +27,12 @@ use tokio::net::unix::pipe;
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
 
+use crate::containers::{Program, Running, StageContainers};
 use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
 use crate::jail::{ExitStatus, Jail, JailError, JailProcess, SpawnError, SpawnSpec};
 use crate::lost::Lost;
 use crate::name::{self, Door};
-use crate::network::{self, Network};
+use crate::network::{self, Network, Outlet};
 use crate::policy::{Output, Rules, Start, StartError, Started, command_line};
 use crate::stage_jail::StageJail;
 
@@ -69,9 +71,11 @@ pub struct Programs {
     setting: Arc<Setting>,
     grant: Option<Arc<CommandsGrant>>,
     jail: Arc<StageJail>,
+    /// Where the grant says so. Whoever made them ends them.
+    containers: Option<Arc<StageContainers>>,
     /// Services run in the jail too, and whoever started them ends it.
     shared: bool,
-    /// The jail's way out, where hosts are granted.
+    /// The way out, where hosts are granted.
     network: OnceCell<()>,
     open: Mutex<Option<Network>>,
     running: Mutex<BTreeMap<u32, Arc<Process>>>,
@@ -92,6 +96,7 @@ pub struct Process {
 
 enum Control {
     Jail(JailProcess),
+    Container(Running),
     Host(Pid),
 }
 
@@ -99,6 +104,7 @@ impl Control {
     fn terminate(&self) {
         match self {
             Control::Jail(process) => process.terminate(),
+            Control::Container(running) => running.terminate(),
             Control::Host(pid) => drop(kill_process_group(*pid, Signal::TERM)),
         }
     }
@@ -106,6 +112,7 @@ impl Control {
     fn kill(&self) {
         match self {
             Control::Jail(process) => process.kill(),
+            Control::Container(running) => running.kill(),
             Control::Host(pid) => drop(kill_process_group(*pid, Signal::KILL)),
         }
     }
@@ -149,8 +156,9 @@ impl Programs {
         let prepared = setting.prepared.get::<StageJail>();
         let shared = prepared.is_some();
         let jail = prepared.unwrap_or_else(|| Arc::new(StageJail::new(warden, grant.clone(), Vec::new())));
+        let containers = setting.prepared.get::<StageContainers>();
         let (network, open, running, lost) = (OnceCell::new(), Mutex::default(), Mutex::default(), Mutex::default());
-        Programs { setting, grant, jail, shared, network, open, running, next: AtomicU32::new(1), lost }
+        Programs { setting, grant, jail, containers, shared, network, open, running, next: AtomicU32::new(1), lost }
     }
 
     pub fn grant(&self) -> Option<&CommandsGrant> {
@@ -219,17 +227,46 @@ impl Programs {
     /// The jail, with its way out where hosts are granted.
     async fn jail(self: &Arc<Self>, grant: &Arc<CommandsGrant>, boundary: &Boundary) -> Result<&Arc<Jail>, StartError> {
         let jail = self.jail.standing(&self.setting).await?;
-        if !grant.network.0.is_empty() {
-            self.network
-                .get_or_try_init(|| async {
-                    let opened = Network::open(jail, grant, self, boundary).await;
-                    let network = opened.map_err(|error| StartError::System(error.to_string()))?;
-                    *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
-                    Ok::<_, StartError>(())
-                })
-                .await?;
-        }
+        let outlet = async {
+            let listener = jail.listen(network::PORT).await.map_err(|error| StartError::System(error.to_string()))?;
+            Ok(Outlet::Jail(listener, Arc::downgrade(jail)))
+        };
+        self.opened(outlet, grant, boundary).await?;
         Ok(jail)
+    }
+
+    /// The stage's containers, with their way out where hosts are granted.
+    async fn containers(self: &Arc<Self>, grant: &Arc<CommandsGrant>, boundary: &Boundary) -> Result<&Arc<StageContainers>, StartError> {
+        let containers = self.containers.as_ref();
+        let containers = containers.ok_or_else(|| StartError::System("the attempt was prepared for no containers".to_owned()))?;
+        self.opened(async { Ok(Outlet::Pod(containers.outlet().await?)) }, grant, boundary).await?;
+        Ok(containers)
+    }
+
+    /// Serves the way out, once, where hosts are granted.
+    async fn opened(
+        self: &Arc<Self>,
+        outlet: impl Future<Output = Result<Outlet, StartError>> + Send,
+        grant: &Arc<CommandsGrant>,
+        boundary: &Boundary,
+    ) -> Result<(), StartError> {
+        if grant.network.0.is_empty() {
+            return Ok(());
+        }
+        let open = || async move {
+            let network = Network::open(outlet.await?, grant, self, boundary);
+            *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
+            Ok(())
+        };
+        self.network.get_or_try_init(open).await.map(|()| ())
+    }
+
+    /// The one command that runs, if nothing else could have asked for a connection.
+    pub fn only(&self) -> Option<u32> {
+        let running = self.lock();
+        let mut running = running.iter().filter(|(_, process)| !process.has_ended());
+        let (number, _) = running.next()?;
+        (running.next().is_none() && self.setting.services.is_empty()).then_some(*number)
     }
 
     /// The number of a command that the jail knows by its own.
@@ -280,13 +317,15 @@ impl Programs {
         let again = number.is_some();
         let number = number.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed));
         let invalid = |error: io::Error| StartError::System(format!("the command's pipes: {error}"));
-        let (stdin, feed) = stdin(&start.stdin).map_err(invalid)?;
         let (stdout, stdout_end) = output().map_err(invalid)?;
         let (stderr, stderr_end) = output().map_err(invalid)?;
         let env = self.env_of(&start)?;
         let began = Instant::now();
-        let (control, host_child, door) = match grant.place {
+        let mut feed = None;
+        let (control, host_child, door) = match &grant.place {
             Place::Process => {
+                let (stdin, fed) = stdin(&start.stdin).map_err(invalid)?;
+                feed = fed;
                 let jail = self.jail(&grant, boundary).await?.clone();
                 let spec = SpawnSpec {
                     program: normal_program(&start.program).unwrap_or_default(),
@@ -302,7 +341,24 @@ impl Programs {
                 let process = jail.spawn(spec).await.map_err(spawn_error)?;
                 (Control::Jail(process), None, name::Place::Jail(jail))
             }
+            Place::Container(within) => {
+                let containers = self.containers(&grant, boundary).await?;
+                let program = Program {
+                    program: normal_program(&start.program).unwrap_or_default(),
+                    arguments: start.arguments.clone(),
+                    env: env.into_iter().chain(network::environment(&grant, &self.setting.services)).collect(),
+                    directory: self.directory(&start),
+                    stdin: start.stdin.clone(),
+                    stdout: stdout_end,
+                    stderr: stderr_end,
+                    name: start.name.clone(),
+                };
+                let running = containers.start(program, within, &grant, &self.setting).await?;
+                (Control::Container(running), None, name::Place::Pod(containers.clone()))
+            }
             Place::Host => {
+                let (stdin, fed) = stdin(&start.stdin).map_err(invalid)?;
+                feed = fed;
                 let child = self.start_on_host(&start, env, stdin, stdout_end, stderr_end)?;
                 let pid = child.id().and_then(|id| Pid::from_raw(id as i32));
                 let pid = pid.ok_or_else(|| StartError::System("the command ended before it could be watched".into()))?;
@@ -318,11 +374,8 @@ impl Programs {
         let (told, ended) = watch::channel(None);
         let line = command_line(&start.program, &start.arguments);
         let process = Arc::new(Process { control, name: start.name.clone(), line: line.clone(), ended, supervisor: Mutex::new(None) });
-        let place = match grant.place {
-            Place::Process => "process",
-            Place::Host => "host",
-        };
-        boundary.emit(Kind::CommandStarted { stage: self.setting.stage.clone(), command: number, line, place: place.to_owned() });
+        let place = grant.place.name().to_owned();
+        boundary.emit(Kind::CommandStarted { stage: self.setting.stage.clone(), command: number, line, place });
         let supervisor = Supervisor {
             programs: self.clone(),
             process: process.clone(),
@@ -440,7 +493,7 @@ impl Supervisor {
             let ended = status.is_some();
             tokio::select! {
                 result = &mut outputs, if captures.is_none() => captures = Some(result),
-                result = exit_status(&self.process.control, &mut self.child), if !ended => {
+                result = exit_status(&self.process.control, &mut self.child, self.number, &self.programs.setting.log), if !ended => {
                     status = Some(result);
                     linger = Some(tokio::time::Instant::now() + LINGER);
                 }
@@ -493,10 +546,17 @@ async fn at(moment: Option<tokio::time::Instant>) {
     }
 }
 
-async fn exit_status(control: &Control, child: &mut Option<tokio::process::Child>) -> ExitStatus {
+async fn exit_status(control: &Control, child: &mut Option<tokio::process::Child>, number: u32, log: &StageLog) -> ExitStatus {
     use std::os::unix::process::ExitStatusExt;
     match (control, child) {
         (Control::Jail(process), _) => process.wait().await,
+        (Control::Container(running), _) => {
+            let (status, note) = running.wait().await;
+            if let Some(note) = note {
+                log.note(&format!("command {number}: {note}"));
+            }
+            status
+        }
         (Control::Host(_), Some(child)) => match child.wait().await {
             Ok(status) => match status.code() {
                 Some(code) => ExitStatus::Code(code),

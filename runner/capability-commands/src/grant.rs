@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use capability::denial::toml_string;
 use egress::{AllowList, Entry};
+use pipeline::ceilings::Ceilings;
 use pipeline::diagnostic::Diagnostic;
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
 use pipeline::learning::{Learning, Lesson};
@@ -15,12 +16,43 @@ use crate::learned;
 use crate::network;
 
 /// Where programs run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// Confined: namespaces, a root of their own, no network but the granted hosts.
     Process,
+    /// Each in a container of its own.
+    Container(Within),
     /// On the host, with the rights of whoever started the runner.
     Host,
+}
+
+/// The container that a program runs in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Within {
+    /// As the file names it.
+    pub image: String,
+    /// Whatever the engine's machine reaches, instead of the granted hosts.
+    pub full_network: bool,
+    /// Of each program.
+    pub ceilings: Ceilings,
+}
+
+impl Place {
+    /// As the file and the events call it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Place::Process => "process",
+            Place::Container(_) => "container",
+            Place::Host => "host",
+        }
+    }
+
+    pub fn container(&self) -> Option<&Within> {
+        match self {
+            Place::Container(within) => Some(within),
+            _ => None,
+        }
+    }
 }
 
 /// The decoded grant.
@@ -31,7 +63,7 @@ pub struct CommandsGrant {
     pub programs: Vec<String>,
     /// Running any of them twice does no harm: one that was cut off with the runner is started again.
     pub repeatable: bool,
-    /// With their expansions, in the order of the file. Empty on the host.
+    /// With their expansions, in the order of the file. Empty but for confined processes.
     pub toolchains: Vec<(String, Toolchain)>,
     /// The hosts that programs reach through the proxy. Empty on the host.
     pub network: AllowList,
@@ -62,14 +94,18 @@ impl GrantSchema for Schema {
         serde_json::json!({
             "type": "object", "required": ["in", "programs"], "additionalProperties": false,
             "properties": {
-                "in": { "enum": ["process", "host"] },
+                "in": { "enum": ["process", "container", "host"] },
+                "image": { "type": "string", "description": "With in = \"container\": what each program runs in." },
+                "memory": { "oneOf": [{ "type": "string" }, { "type": "integer" }], "description": "Of a container." },
+                "cpus": { "type": "number", "exclusiveMinimum": 0, "description": "Of a container." },
+                "pids": { "type": "integer", "minimum": 1, "description": "Of a container: processes and threads." },
                 "programs": strings(),
                 "toolchain": { "oneOf": [toolchain(), { "type": "array", "items": toolchain(), "minItems": 1 }] },
                 "repeatable": { "type": "boolean" },
-                "network": { "type": "array", "items": { "oneOf": [{ "type": "string" }, {
+                "network": { "oneOf": [{ "const": "full" }, { "type": "array", "items": { "oneOf": [{ "type": "string" }, {
                     "type": "object", "required": ["host"], "additionalProperties": false,
                     "properties": { "host": { "type": "string" }, "private": { "type": "boolean" } },
-                }] } },
+                }] } }] },
             },
         })
     }
@@ -95,16 +131,26 @@ impl GrantSchema for Schema {
         let what = format!("[stage.{}.grants.commands]", context.stage);
         let mut reader = TableReader::new(node, what, diagnostics)?;
         reader.require("in");
-        let place = reader.word("in", &[("process", Place::Process), ("host", Place::Host)]);
+        let place = reader.word("in", &[("process", Word::Process), ("container", Word::Container), ("host", Word::Host)]);
+        let word = place.as_ref().map(|place| place.value);
         reader.require("programs");
         let programs = programs(&mut reader);
         let repeatable = reader.boolean("repeatable").is_some_and(|repeatable| repeatable.value);
         let names = toolchain_names(&mut reader);
         let hosts = reader.take("network");
-        let mut network = hosts.map(|node| network::decode(node, reader.diagnostics)).unwrap_or_default();
-        let overruled = self.unconfined && place.as_ref().is_some_and(|p| p.value == Place::Process);
+        let full = hosts.filter(|node| matches!(&node.value, Value::String(word) if word == "full"));
+        let listed = hosts.filter(|_| full.is_none());
+        let mut network = listed.map(|node| network::decode(node, reader.diagnostics)).unwrap_or_default();
+        let within = match word {
+            Some(Word::Container) => container(&mut reader, &names, full.is_some()),
+            _ => {
+                outside_of_containers(&mut reader, full);
+                None
+            }
+        };
+        let overruled = self.unconfined && word == Some(Word::Process);
         if let Some(Spanned { value, span }) = &place
-            && (*value == Place::Host || overruled)
+            && (*value == Word::Host || overruled)
         {
             if !context.trusted_plugin {
                 reader.diagnostics.push(
@@ -131,15 +177,66 @@ impl GrantSchema for Schema {
             network = AllowList::default();
         }
         let toolchains = match &place {
-            Some(place) if place.value == Place::Process && !overruled => expand(names, context, reader.diagnostics),
+            Some(place) if place.value == Word::Process && !overruled => expand(names, context, reader.diagnostics),
             _ => Vec::new(),
         };
         reader.finish();
         if diagnostics.len() > before {
             return None;
         }
-        let place = if overruled { Place::Host } else { place?.value };
+        let place = match word? {
+            Word::Process if !overruled => Place::Process,
+            Word::Container => Place::Container(within?),
+            Word::Process | Word::Host => Place::Host,
+        };
         Some(Arc::new(CommandsGrant { place, programs, repeatable, toolchains, network }))
+    }
+}
+
+/// The words that `in` takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Process,
+    Container,
+    Host,
+}
+
+/// The keys of `in = "container"`.
+fn container(reader: &mut TableReader<'_>, toolchains: &[Spanned<String>], full_network: bool) -> Option<Within> {
+    if let Some(name) = toolchains.first() {
+        reader.diagnostics.push(
+            Diagnostic::error("toolchain-in-container", name.span.clone(), "a container's programs are those of its image")
+                .hint("remove `toolchain`, and name an image that has the programs"),
+        );
+    }
+    let ceilings = Ceilings::read(reader);
+    reader.require("image");
+    let image = reader.string("image")?;
+    // an engine says what exactly is wrong with a name; what could be taken for something else is refused here
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    if !image.value.starts_with(|c: char| c.is_ascii_alphanumeric()) || !image.value.chars().all(plain) {
+        let message = format!("`{}` is no image's name", image.value.escape_debug());
+        reader
+            .diagnostics
+            .push(Diagnostic::error("bad-image", image.span, message).hint("such as \"node:20\" or \"ghcr.io/acme/tools@sha256:…\""));
+        return None;
+    }
+    Some(Within { image: image.value, full_network, ceilings })
+}
+
+/// Says of what only containers have that this is none.
+fn outside_of_containers(reader: &mut TableReader<'_>, full: Option<&Node>) {
+    for key in ["image", "memory", "cpus", "pids"] {
+        if let Some(span) = reader.refused(key) {
+            let message = format!("`{key}` is for containers");
+            reader.diagnostics.push(Diagnostic::error("not-a-container", span, message).hint("write in = \"container\", or remove it"));
+        }
+    }
+    if let Some(full) = full {
+        reader.diagnostics.push(
+            Diagnostic::error("not-a-container", full.span.clone(), "only a container can have the full network")
+                .hint("list the hosts: network = [\"registry.example:443\"]"),
+        );
     }
 }
 
@@ -202,15 +299,24 @@ impl Grant for CommandsGrant {
 
     fn authority(&self) -> Vec<Authority> {
         let programs = self.programs.join(", ");
-        match self.place {
+        let reach = if self.network.0.is_empty() { "no network" } else { "a network of the hosts below" };
+        match &self.place {
             Place::Host => vec![Authority { text: format!("run {programs} on the host, UNCONFINED"), alarming: true }],
             Place::Process => {
-                let reach = if self.network.0.is_empty() { "no network" } else { "a network of the hosts below" };
                 let mut lines = vec![Authority { text: format!("run {programs} (confined, {reach})"), alarming: false }];
                 lines.extend(self.network.0.iter().map(network::authority));
                 for (name, toolchain) in &self.toolchains {
                     lines.push(Authority { text: format!("  see toolchain {name}: {}", shown(toolchain)), alarming: false });
                 }
+                lines
+            }
+            Place::Container(within) => {
+                let reach = if within.full_network { "the FULL network" } else { reach };
+                let text = format!("run {programs} (in a container of {}, {reach})", within.image);
+                let mut lines = vec![Authority { text, alarming: within.full_network }];
+                lines.extend(self.network.0.iter().map(network::authority));
+                let most = (!within.ceilings.is_empty()).then(|| format!("  take at most {} each", within.ceilings));
+                lines.extend(most.map(|text| Authority { text, alarming: false }));
                 lines
             }
         }
@@ -361,6 +467,46 @@ mod tests {
             ]
         );
         assert_eq!(decoded("[]").unwrap()[0].text, "run npm (confined, no network)");
+    }
+
+    #[test]
+    fn containers() {
+        let grant = |keys: &str| {
+            let text = format!("commands = {{ in = \"container\", programs = [\"npm\"], {keys} }}");
+            capability::testing::grant(&Schema { unconfined: false }, &text)
+        };
+        let shown = |keys: &str| grant(keys).unwrap().authority().into_iter().map(|line| (line.text, line.alarming)).collect::<Vec<_>>();
+        assert_eq!(
+            shown("image = \"node:20\", memory = \"512MiB\", cpus = 1.5, network = [\"registry.example:443\"]"),
+            [
+                ("run npm (in a container of node:20, a network of the hosts below)".to_owned(), false),
+                ("  connect to registry.example:443".to_owned(), false),
+                ("  take at most 512MiB of memory, 1.5 cpus each".to_owned(), false),
+            ]
+        );
+        assert_eq!(
+            shown("image = \"node@sha256:ab\", network = \"full\""),
+            [("run npm (in a container of node@sha256:ab, the FULL network)".to_owned(), true)]
+        );
+        let whole = "image = \"node:20\", network = \"full\", memory = \"512MiB\", cpus = 2.0, pids = 5";
+        let decoded = grant(whole).unwrap();
+        let written = decoded.as_any().downcast_ref::<CommandsGrant>().unwrap().to_string();
+        assert_eq!(written, format!("commands = {{ in = \"container\", image = \"node:20\", programs = [\"npm\"], {} }}", &whole[19..]));
+        for (keys, code) in [
+            ("repeatable = true", "missing-key"),
+            ("image = \"-v\"", "bad-image"),
+            ("image = \"a b\"", "bad-image"),
+            ("image = \"node\", toolchain = \"node\"", "toolchain-in-container"),
+            ("image = \"node\", network = \"none\"", "wrong-type"),
+            ("image = \"node\", cpus = 0", "out-of-range"),
+            ("image = \"node\", privileged = true", "unknown-key"),
+        ] {
+            assert_eq!(grant(keys).unwrap_err()[0].code, code, "{keys}");
+        }
+        for keys in ["image = \"node\"", "pids = 5", "network = \"full\""] {
+            let text = format!("commands = {{ in = \"process\", programs = [\"npm\"], {keys} }}");
+            assert_eq!(capability::testing::grant(&Schema { unconfined: false }, &text).unwrap_err()[0].code, "not-a-container", "{keys}");
+        }
     }
 
     #[test]

@@ -14,8 +14,7 @@ use std::time::Duration;
 use capability::state::SCRATCH;
 use capability::{Endpoint, Setting};
 use pipeline::plan::{Service, ServiceSource};
-use service::{LaunchError, Launched, Launcher, Launching, Order};
-use tokio::net::TcpStream;
+use service::{LaunchError, Launched, Launcher, Launching, Order, Stream};
 
 use crate::grant::normal_program;
 use crate::jail::toolchain::{self, Toolchain, ToolchainError};
@@ -79,7 +78,7 @@ struct Running {
 impl JailLauncher {
     async fn start(&self, order: Order<'_>) -> Result<Box<dyn Launched>, LaunchError> {
         let ServiceSource::Command(words) = &order.service.source else {
-            return Err(LaunchError("services from images need Docker, which this runner does not have yet; use `command`".to_owned()));
+            return Err(LaunchError("it is a container, and no program".to_owned()));
         };
         let room = self.jail.services().iter().find(|room| room.name == order.service.name);
         let room = room.ok_or_else(|| LaunchError("it has no folder".to_owned()))?;
@@ -148,8 +147,11 @@ impl Launched for Running {
         })
     }
 
-    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send + '_>> {
-        Box::pin(async move { Door::new(Place::Jail(self.jail.clone()), false).connect(port).await })
+    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + '_>> {
+        Box::pin(async move {
+            let door = Door::new(Place::Jail(self.jail.clone()), false);
+            Ok(Box::new(door.connect(port).await?) as Box<dyn Stream>)
+        })
     }
 
     fn stop(&self, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

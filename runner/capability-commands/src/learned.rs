@@ -8,7 +8,7 @@ use std::path::Path;
 
 use capability::denial::toml_string;
 use capability::state::WORKSPACE;
-use egress::Entry;
+use egress::{AllowList, Entry};
 use pipeline::grant::{GrantContext, Used};
 use pipeline::learning::{Learning, Lesson, decode, refers, strings};
 use pipeline::node::{Node, Value};
@@ -52,14 +52,18 @@ pub fn learning(stage: &Learning<'_>) -> Result<String, String> {
         let ported = if has_port(host) { vec![host.clone()] } else { vec![format!("{host}:443"), format!("{host}:80")] };
         network.extend(ported.iter().filter_map(|host| Entry::parse(host).ok()).map(|entry| network::written(&entry)));
     }
-    Ok(written(&programs, &network, stage.context))
+    Ok(written(&programs, &network, stage.granted, stage.context))
+}
+
+/// The grant that stands in the file.
+fn before(granted: Option<&Node>, context: &GrantContext) -> Option<CommandsGrant> {
+    let grant = granted.and_then(|granted| decode(&Schema { unconfined: false }, granted, context))?;
+    grant.as_any().downcast_ref::<CommandsGrant>().cloned()
 }
 
 /// The hosts that stand in the file.
 fn entries(granted: Option<&Node>, context: &GrantContext) -> Vec<Entry> {
-    let grant = granted.and_then(|granted| decode(&Schema { unconfined: false }, granted, context));
-    let grant = grant.as_ref().and_then(|grant| grant.as_any().downcast_ref::<CommandsGrant>());
-    grant.map(|grant| grant.network.0.clone()).unwrap_or_default()
+    before(granted, context).map(|grant| grant.network.0).unwrap_or_default()
 }
 
 /// `[fd00::1]` has colons and no port.
@@ -98,11 +102,18 @@ pub fn learned(lesson: &Lesson<'_>) -> Option<String> {
             network::written(&entry)
         })
         .collect();
-    (!programs.is_empty()).then(|| written(&programs, &network, context))
+    (!programs.is_empty()).then(|| written(&programs, &network, granted, context))
 }
 
-/// `network`: entries as they are written.
-fn written(programs: &BTreeSet<String>, network: &[String], context: &GrantContext) -> String {
+/// `network`: entries as they are written. What runs in containers goes on running in them.
+fn written(programs: &BTreeSet<String>, network: &[String], granted: Option<&Node>, context: &GrantContext) -> String {
+    if let Some(grant) = before(granted, context).filter(|grant| grant.place.container().is_some()) {
+        let programs = programs.iter().map(|program| program.replace("${", "$${")).collect();
+        let grant = CommandsGrant { programs, network: AllowList::default(), ..grant }.to_string();
+        let grant = grant.strip_prefix("commands = ").unwrap_or(&grant);
+        let network = if network.is_empty() { String::new() } else { format!(", network = [{}]", network.join(", ")) };
+        return format!("{}{network} }}", grant.strip_suffix(" }").unwrap_or(grant));
+    }
     let list = |items: Vec<&str>| items.into_iter().map(|item| toml_string(&item.replace("${", "$${"))).collect::<Vec<_>>().join(", ");
     let toolchain = match &toolchains(programs, context)[..] {
         [one] => toml_string(one),
@@ -254,6 +265,15 @@ mod tests {
     #[test]
     fn nothing_is_learned_of_programs_on_the_host() {
         assert!(learning_of("run = [\"make\"]\n", Some("in = \"host\"\nprograms = [\"make\"]\n")).is_err());
+    }
+
+    #[test]
+    fn programs_in_containers_stay_there() {
+        let granted = "in = \"container\"\nimage = \"node:20\"\nprograms = [\"npm\"]\nmemory = \"1GiB\"\n";
+        assert_eq!(
+            learning_of("run = [\"npx\", \"eslint\"]\n", Some(granted)).as_deref(),
+            Ok("{ in = \"container\", image = \"node:20\", programs = [\"npm\", \"npx\"], memory = \"1GiB\" }")
+        );
     }
 
     #[test]

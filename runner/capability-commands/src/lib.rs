@@ -5,20 +5,26 @@
 //! commands = { in = "process", toolchain = "rust", programs = ["cargo"], repeatable = true }
 //! ```
 //!
-//! With `network = ["registry.example:443", { host = "npm.internal:4873", private = true }]` confined programs reach these hosts through a
-//! proxy that the host runs ([`egress`]), and no others; without it they have no network.
+//! ```toml
+//! commands = { in = "container", image = "node:20", programs = ["npm", "npx"], memory = "2GiB" }
+//! ```
+//!
+//! With `network = ["registry.example:443", { host = "npm.internal:4873", private = true }]` confined programs and
+//! containers reach these hosts through a proxy that the host runs ([`egress`]), and no others; without it they have no network.
 //!
 //! A program that runs when the runner is killed is killed with it. When the run is resumed, one with a name is started again, and so is every
 //! one where the grant says `repeatable = true`; of any other nobody can tell how far it came, and the user is asked.
 //!
 //! What is checked when a program is started: its name or path against `programs`; its variables (none that decide what is run); its working
 //! directory (the workspace or the scratch folder). What it can do is bounded by where it runs: `in = "process"` confines it
-//! ([`jail`]), `in = "host"` does not, and is only for bundled and local plugins. What a started program starts is bounded by the
+//! ([`jail`]), `in = "container"` puts it into a container of its own (the crate `docker`), `in = "host"` does neither, and is only for bundled and local plugins. What a started program starts is bounded by the
 //! confinement, not by `programs`.
 
 pub mod jail;
 
 mod backend;
+mod bridge;
+mod containers;
 mod grant;
 mod host;
 mod launcher;
@@ -27,6 +33,7 @@ mod lost;
 mod name;
 mod network;
 mod policy;
+mod seen;
 mod stage_jail;
 
 use std::future::Future;
@@ -40,7 +47,9 @@ use pipeline::grant::{Grant, GrantSchema};
 use wasmtime::component::{HasSelf, Linker};
 
 use backend::Programs;
-pub use grant::{CommandsGrant, Place};
+pub use bridge::{Bridge, bridge};
+pub use containers::StageContainers;
+pub use grant::{CommandsGrant, Place, Within};
 pub use launcher::{JailLauncher, ServiceRoom};
 use lost::Revival;
 pub use policy::command_line;

@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use capability::Endpoint;
+use capability::{Endpoint, Stream};
 use tokio::net::TcpStream;
 
+use crate::containers::StageContainers;
 use crate::jail::{Jail, JailError};
 
 /// How long a process that was started again may take until it listens: the stage has seen that it did, and does not wait any more.
@@ -26,6 +27,8 @@ pub struct Door {
 pub enum Place {
     /// On the loopback of the stage's own network, into which only the jail can reach.
     Jail(Arc<Jail>),
+    /// On the loopback of the pod of the stage's containers.
+    Pod(Arc<StageContainers>),
     /// On the host's loopback.
     Host,
 }
@@ -36,19 +39,21 @@ impl Door {
         Door { place, patience: again.then(|| Instant::now() + AGAIN) }
     }
 
-    async fn connect_once(&self, port: u16) -> io::Result<TcpStream> {
+    async fn connect_once(&self, port: u16) -> io::Result<Box<dyn Stream>> {
         match &self.place {
-            Place::Jail(jail) => jail.connect(port).await.map_err(|error| match error {
-                JailError::Connect { source, .. } => source,
-                other => io::Error::other(other),
-            }),
-            Place::Host => TcpStream::connect(("127.0.0.1", port)).await,
+            Place::Jail(jail) => match jail.connect(port).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(JailError::Connect { source, .. }) => Err(source),
+                Err(other) => Err(io::Error::other(other)),
+            },
+            Place::Pod(containers) => Ok(Box::new(containers.connect(port).await?)),
+            Place::Host => Ok(Box::new(TcpStream::connect(("127.0.0.1", port)).await?)),
         }
     }
 }
 
 impl Endpoint for Door {
-    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send + '_>> {
+    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + '_>> {
         Box::pin(async move {
             loop {
                 match self.connect_once(port).await {

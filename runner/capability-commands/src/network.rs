@@ -1,7 +1,7 @@
-//! `network = ["registry.example:443"]`: how confined programs reach the hosts that are granted to them, and no others.
+//! `network = ["registry.example:443"]`: how confined programs and containers reach the hosts that are granted to them, and no others.
 //!
-//! The jail has no network but its own loopback. On that a socket is opened that listens, and connections to it are served out here by the
-//! allow-list proxy (`egress`); programs find it by the variables that they all know. Each connection is an event when it ends, with the command
+//! A jail, or the pod of a stage's containers, has no network but its own loopback. On that something listens, and connections to it are served out
+//! here by the allow-list proxy (`egress`); programs find it by the variables that they all know. Each connection is an event when it ends, with the command
 //! that asked for it where the kernel tells; one that is refused is also a denial, once for each host. None has a position in the record: they
 //! happen when programs want them to, which no component determines, and a replay makes none.
 //!
@@ -13,22 +13,22 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use capability::denial::toml_string;
-use capability::{Boundary, Denial};
+use capability::{Boundary, Denial, Stream};
 use egress::{AllowList, Contact, Entry, Host, Outcome, Proxy, Reach, Refusal, Witness};
 use event::Kind;
 use pipeline::diagnostic::Diagnostic;
 use pipeline::grant::Authority;
 use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::backend::Programs;
 use crate::grant::CommandsGrant;
-use crate::jail::{Jail, JailError};
+use crate::jail::Jail;
 
-/// Where the proxy is in every jail: the port that proxies are customarily at. Always the same, so that what programs see is, too.
-const PORT: u16 = 3128;
+/// Where the proxy is in every jail and pod: the port that proxies are customarily at. Always the same, so that what programs see is, too.
+pub const PORT: u16 = 3128;
 /// Connections of one stage that are served at the same time; more wait.
 const AT_ONCE: usize = 256;
 /// Before a failed accept is tried again.
@@ -145,31 +145,33 @@ pub fn environment(grant: &CommandsGrant, services: &[String]) -> Vec<(String, S
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The proxy of one jail. Dropping it closes everything.
+/// The proxy of one attempt. Dropping it closes everything.
 pub struct Network {
     /// Ends with this.
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
 }
 
+/// Where programs reach the proxy.
+pub enum Outlet {
+    /// A socket that listens inside the jail.
+    Jail(TcpListener, Weak<Jail>),
+    /// What the holder of a pod passes on.
+    Pod(UnixListener),
+}
+
 impl Network {
-    /// Opens the proxy inside the jail, before any program runs there.
-    pub async fn open(
-        jail: &Arc<Jail>,
-        grant: &Arc<CommandsGrant>,
-        programs: &Arc<Programs>,
-        boundary: &Boundary,
-    ) -> Result<Network, JailError> {
+    /// Serves what comes out, before any program runs inside.
+    pub fn open(outlet: Outlet, grant: &Arc<CommandsGrant>, programs: &Arc<Programs>, boundary: &Boundary) -> Network {
         let service = Service {
-            listener: jail.listen(PORT).await?,
+            outlet,
             proxy: Arc::new(Proxy::new(grant.network.clone()).known_as(Host::V4(Ipv4Addr::LOCALHOST), PORT)),
             rules: Arc::new(Granted { stage: programs.setting().name.clone(), grant: grant.clone() }),
-            jail: Arc::downgrade(jail),
             programs: Arc::downgrade(programs),
             boundary: boundary.clone(),
         };
         let (stop, stopped) = oneshot::channel();
-        Ok(Network { stop, serving: tokio::spawn(service.run(stopped)) })
+        Network { stop, serving: tokio::spawn(service.run(stopped)) }
     }
 
     /// Closes what is open, and returns when all of it has been told.
@@ -180,12 +182,30 @@ impl Network {
 }
 
 struct Service {
-    listener: TcpListener,
+    outlet: Outlet,
     proxy: Arc<Proxy>,
     rules: Arc<Granted>,
-    jail: Weak<Jail>,
     programs: Weak<Programs>,
     boundary: Boundary,
+}
+
+impl Outlet {
+    /// A connection, and what is known of who made it.
+    async fn accept(&self, programs: &Weak<Programs>) -> io::Result<(Box<dyn Stream>, Owner)> {
+        let owner = |asked| Owner { asked, programs: programs.clone(), command: OnceCell::new() };
+        match self {
+            Outlet::Jail(listener, jail) => {
+                let (stream, peer) = listener.accept().await?;
+                // what is small and waited for is not held back for more
+                let _ = stream.set_nodelay(true);
+                Ok((Box::new(stream), owner(Asked::Jail(jail.clone(), peer.port()))))
+            }
+            Outlet::Pod(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Box::new(stream), owner(Asked::Pod)))
+            }
+        }
+    }
 }
 
 impl Service {
@@ -195,27 +215,24 @@ impl Service {
         loop {
             let next = async {
                 let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
-                let (stream, peer) = self.listener.accept().await?;
-                Ok::<_, io::Error>((slot, stream, peer))
+                let (stream, owner) = self.outlet.accept(&self.programs).await?;
+                Ok::<_, io::Error>((slot, stream, owner))
             };
             let accepted = tokio::select! {
                 accepted = next => accepted,
                 _ = &mut stopped => break,
             };
             while clients.try_join_next().is_some() {}
-            let Ok((slot, stream, peer)) = accepted else {
+            let Ok((slot, stream, owner)) = accepted else {
                 // out of descriptors, most likely: some of those that are open will end
                 tokio::time::sleep(PAUSE).await;
                 continue;
             };
-            // what is small and waited for is not held back for more
-            let _ = stream.set_nodelay(true);
-            let owner = Owner { jail: self.jail.clone(), programs: self.programs.clone(), command: OnceCell::new() };
             let told = Arc::new(Told { owner, rules: self.rules.clone(), boundary: self.boundary.clone() });
             let proxy = self.proxy.clone();
             clients.spawn(async move {
                 // while the process that asks is still there
-                told.owner.find(peer.port()).await;
+                told.owner.find().await;
                 proxy.serve(stream, told).await;
                 drop(slot);
             });
@@ -224,28 +241,40 @@ impl Service {
     }
 }
 
+/// How it can be found out who asked for a connection.
+enum Asked {
+    /// From this port of the jail.
+    Jail(Weak<Jail>, u16),
+    /// The holder of the pod does not tell.
+    Pod,
+}
+
 /// Who asked for a connection.
 struct Owner {
-    jail: Weak<Jail>,
+    asked: Asked,
     programs: Weak<Programs>,
-    /// The command as the jail knows it.
-    command: OnceCell<Option<u64>>,
+    /// The command's number in the stage.
+    command: OnceCell<Option<u32>>,
 }
 
 impl Owner {
-    async fn find(&self, peer: u16) {
-        let jail = self.jail.clone();
+    async fn find(&self) {
         let look = || async move {
-            let looked = tokio::task::spawn_blocking(move || jail.upgrade().and_then(|jail| jail.owner(peer, PORT)));
-            looked.await.unwrap_or_default()
+            match &self.asked {
+                Asked::Jail(jail, peer) => {
+                    let (jail, peer) = (jail.clone(), *peer);
+                    let looked = tokio::task::spawn_blocking(move || jail.upgrade().and_then(|jail| jail.owner(peer, PORT)));
+                    let id = looked.await.unwrap_or_default()?;
+                    self.programs.upgrade()?.number_of(id)
+                }
+                Asked::Pod => self.programs.upgrade()?.only(),
+            }
         };
         self.command.get_or_init(look).await;
     }
 
-    /// The command's number in the stage.
     fn number(&self) -> Option<u32> {
-        let id = self.command.get().copied().flatten()?;
-        self.programs.upgrade()?.number_of(id)
+        self.command.get().copied().flatten()
     }
 }
 

@@ -15,7 +15,7 @@ use pipeline::secret::Destination;
 use secret::Held;
 use serde::{Deserialize, Serialize};
 
-use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
+use crate::grant::{CommandsGrant, Place, Within, normal_path, normal_program};
 use crate::network;
 
 /// What happens to an output.
@@ -218,7 +218,7 @@ impl Rules<'_> {
 /// As it would stand in a pipeline file.
 impl fmt::Display for CommandsGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.place == Place::Host { "host" } else { "process" };
+        let place = self.place.name();
         let toolchains: Vec<String> = self.toolchains.iter().map(|(name, _)| name.clone()).collect();
         let list = |items: &[String]| items.iter().map(|item| toml_string(item)).collect::<Vec<_>>().join(", ");
         let toolchain = match toolchains.as_slice() {
@@ -226,12 +226,18 @@ impl fmt::Display for CommandsGrant {
             [one] => format!("toolchain = {}, ", toml_string(one)),
             several => format!("toolchain = [{}], ", list(several)),
         };
-        write!(f, "commands = {{ in = \"{place}\", {toolchain}programs = [{}]", list(&self.programs))?;
+        let within = self.place.container();
+        let image = within.map(|within| format!("image = {}, ", toml_string(&within.image))).unwrap_or_default();
+        write!(f, "commands = {{ in = \"{place}\", {image}{toolchain}programs = [{}]", list(&self.programs))?;
         if self.repeatable {
             f.write_str(", repeatable = true")?;
         }
         if !self.network.0.is_empty() {
             write!(f, ", network = [{}]", self.network.0.iter().map(network::written).collect::<Vec<_>>().join(", "))?;
+        }
+        if let Some(Within { full_network, ceilings, .. }) = within {
+            let full = full_network.then(|| "network = \"full\"".to_owned());
+            full.into_iter().chain(ceilings.written()).try_for_each(|key| write!(f, ", {key}"))?;
         }
         f.write_str(" }")
     }

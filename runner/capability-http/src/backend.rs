@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use capability::{Backend, Boundary, Class, Effect, Endpoints, Permitted, Setting};
+use capability::{Backend, Boundary, Class, Effect, Endpoints, Permitted, Setting, Stream};
 use http_body_util::BodyExt;
 use secret::{Held, mask};
 use tokio::task::{AbortHandle, JoinSet};
@@ -32,7 +32,7 @@ use crate::policy::{Destination, HttpPolicy};
 use crate::room::Revival;
 use crate::secrets::{self, Filled};
 use crate::target::{Scheme, Target};
-use connect::{Place, Stream, connect, places};
+use connect::{Place, connect, places};
 use wire::{Link, Sender};
 
 /// Connections that wait to be used again.
@@ -297,15 +297,15 @@ impl Job {
         let nobody = Endpoints::default();
         let endpoints = self.setting.as_ref().map_or(&nobody, |setting| &setting.endpoints);
         let connecting = connect(&self.destination, endpoints);
-        let (tcp, place) = within(limits, Some(limits.connect), Failure::ConnectTimeout, connecting).await??;
+        let (plain, place) = within(limits, Some(limits.connect), Failure::ConnectTimeout, connecting).await??;
         timing.connect = nanos(started);
         let mut certificate = None;
         let mut http2 = false;
         let stream: Box<dyn Stream> = match target.scheme {
-            Scheme::Http => Box::new(tcp),
+            Scheme::Http => plain,
             Scheme::Https => {
                 let started = Instant::now();
-                let handshake = self.trust.connect(&target.host, tcp);
+                let handshake = self.trust.connect(&target.host, plain);
                 let stream = within(limits, Some(limits.connect), Failure::ConnectTimeout, handshake).await??;
                 timing.tls = nanos(started).max(1);
                 certificate = tls::certificate(&stream);

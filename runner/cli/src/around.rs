@@ -22,6 +22,7 @@ pub fn mistakes(plan: &Plan, unconfined: bool) -> Vec<Diagnostic> {
         }
     }
     for stage in &plan.stages {
+        mistakes.extend(mixed(stage, plan));
         mistakes.extend(stage.caches.iter().filter_map(|cache| of_cache(cache, stage, unconfined)));
     }
     // the instances of a matrix share their mistakes
@@ -37,10 +38,6 @@ pub fn mistakes(plan: &Plan, unconfined: bool) -> Vec<Diagnostic> {
 fn of_service(service: &Service, plan: &Plan) -> Vec<Diagnostic> {
     let mistake = |code, message: String| Diagnostic::error(code, service.span.clone(), message);
     let mut mistakes = Vec::new();
-    if let ServiceSource::Image(image) = &service.source {
-        let message = format!("`{image}` is an image: services from images need Docker, which this runner does not have yet");
-        return vec![mistake("needs-docker", message).hint("use `command = [...]` with a program of this machine")];
-    }
     let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let name = &service.name;
     if name.len() > 63 || !name.chars().all(label) || name.starts_with('-') || name.ends_with('-') || name == "localhost" {
@@ -51,20 +48,34 @@ fn of_service(service: &Service, plan: &Plan) -> Vec<Diagnostic> {
         let message = "a service has no network but the stage's own yet".to_owned();
         mistakes.push(mistake("service-network", message).hint("remove `network`"));
     }
+    if matches!(service.source, ServiceSource::Image(_)) {
+        return mistakes;
+    }
     if let Err(error) = ServiceRoom::new(service, PathBuf::new(), &plan.root) {
         mistakes.push(mistake("toolchain-missing", error.to_string()));
     }
     mistakes
 }
 
+/// Programs in containers can't reach into the jail that a service runs in.
+fn mixed(stage: &Stage, plan: &Plan) -> Option<Diagnostic> {
+    commands(&stage.grants)?.place.container()?;
+    let services = stage.services.iter().map(|&index| &plan.services[index]);
+    let service = services.into_iter().find(|service| matches!(service.source, ServiceSource::Command(_)))?;
+    let message =
+        format!("the programs of `{}` run in containers, which can't reach `{}`: it is a confined process", stage.name, service.name);
+    let hint = "give the service an `image`, or run the stage's commands in = \"process\"";
+    Some(Diagnostic::error("mixed-places", service.span.clone(), message).hint(hint))
+}
+
 fn of_cache(cache: &CacheUse, stage: &Stage, unconfined: bool) -> Option<Diagnostic> {
     let mistake = |message: String, hint: &str| Some(Diagnostic::error("cache-place", cache.span.clone(), message).hint(hint));
-    let place = commands(&stage.grants).map(|grant| grant.place);
+    let place = commands(&stage.grants).map(|grant| &grant.place);
     for path in &cache.paths {
         let name = &stage.name;
         match path.strip_prefix("~/") {
             Some(_) if unconfined => {}
-            Some(_) if place == Some(Place::Host) => {
+            Some(_) if place == Some(&Place::Host) => {
                 let message = format!("`{path}` would be the user's own: the commands of `{name}` run on the host");
                 return mistake(message, "use in = \"process\", or keep a folder of the workspace");
             }

@@ -188,6 +188,7 @@ impl Attempts {
             Ok(()) => self.host.run(Attempt { plugin: &plugin, given, setting: setting.clone(), track, stop }).await,
             Err(finished) => finished,
         };
+        let leaves_files = beside.leaves_files();
         beside.end(!finished.outcome.passed(), &mut stopped).await;
         hide(&mut finished, held.mask());
         if finished.suspended.is_some() {
@@ -201,7 +202,7 @@ impl Attempts {
             }
         }
         let artifacts = self.artifacts(stage, workspace.as_ref(), &mut finished, log).await;
-        let beside = !stage.caches.is_empty() || !stage.services.is_empty();
+        let beside = !stage.caches.is_empty() || leaves_files;
         let to_remove = workspace.as_ref().is_some_and(|w| w.copied.is_some()) || setting.scratch.made() || begun.cut.is_some() || beside;
         let end = End {
             at: now(),

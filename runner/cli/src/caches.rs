@@ -71,6 +71,27 @@ struct Held {
 /// A path as the pipeline file has it, the folder that stands there, and where writes to it are kept apart.
 type KeptFolder = (String, PathBuf, Option<(PathBuf, PathBuf)>);
 
+/// Whose the home folder of a stage's programs is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Home {
+    /// The jail's, where one folder can lie over another.
+    Jail,
+    /// The containers'.
+    Containers,
+    /// The user's own, which is left alone.
+    Users,
+}
+
+impl Home {
+    fn of(place: Option<&Place>) -> Home {
+        match place {
+            Some(Place::Process) => Home::Jail,
+            Some(Place::Container(_)) => Home::Containers,
+            Some(Place::Host) | None => Home::Users,
+        }
+    }
+}
+
 /// What is kept for a session that goes on.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -93,11 +114,11 @@ impl Caches {
     pub async fn prepare(&self, site: Site<'_>, bound: &Bound) -> Result<InUse, String> {
         let mut used = InUse::default();
         for cache in &site.stage.caches {
-            let confined = around::commands(&bound.grants).is_some_and(|grant| grant.place == Place::Process);
+            let home = Home::of(around::commands(&bound.grants).map(|grant| &grant.place));
             let held = if site.again { self.take_up(cache, site)? } else { None };
             let (held, folders) = match held {
                 Some(found) => found,
-                None => match self.find(cache, site, confined).await? {
+                None => match self.find(cache, site, home).await? {
                     Some(found) => found,
                     None => continue,
                 },
@@ -108,10 +129,10 @@ impl Caches {
         Ok(used)
     }
 
-    async fn find(&self, cache: &CacheUse, site: Site<'_>, confined: bool) -> Result<Option<(Held, Vec<CacheFolder>)>, String> {
+    async fn find(&self, cache: &CacheUse, site: Site<'_>, own: Home) -> Result<Option<(Held, Vec<CacheFolder>)>, String> {
         let told = |error: workspace::WorkspaceError| format!("cache `{}`: {error}", cache.name);
         let began = Instant::now();
-        if let Some(path) = cache.paths.iter().find(|path| home(path).is_some() && !confined) {
+        if let Some(path) = cache.paths.iter().find(|path| home(path).is_some() && own == Home::Users) {
             site.log.note(&format!("cache {}: programs run on the host, where `{path}` is the user's own: it is left alone", cache.name));
             return Ok(None);
         }
@@ -129,7 +150,7 @@ impl Caches {
         }
         let found = self.store.find(&self.scopes, &cache.name, &key).map_err(told)?;
         let hit = found.as_ref().is_some_and(|found| found.shared == key.len());
-        let mounted = hit && cache.paths.iter().any(|path| home(path).is_some()) && self.mounts(site.work).await;
+        let mounted = hit && own == Home::Jail && cache.paths.iter().any(|path| home(path).is_some()) && self.mounts(site.work).await;
         let place = site.work.join("caches").join(&cache.name);
         // of an attempt that was cut off before it was recorded
         workspace::remove_tree(&place).map_err(told)?;

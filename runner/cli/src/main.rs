@@ -11,6 +11,7 @@ mod caches;
 mod commands;
 mod context;
 mod drive;
+mod engines;
 mod error;
 mod facts;
 mod fault;

@@ -22,6 +22,7 @@ use crate::attempt::{Attempts, protected};
 use crate::caches::Caches;
 use crate::commands::doctor;
 use crate::drive::{Drive, Ended};
+use crate::engines::Sweep;
 use crate::error::{CliError, Ending};
 use crate::git;
 use crate::groups::{self, Groups};
@@ -110,6 +111,7 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         watch,
     });
     let journal_of_run = journal.clone();
+    let sweep = Sweep::begin(&plan, &run);
     let drive = Drive {
         plan,
         run,
@@ -127,6 +129,7 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         signals,
     };
     let Ended { verdict, began } = drive.run().await;
+    sweep.end().await;
     // what could not be recorded is done again, in the folders that it was done in
     if began && verdict != event::Verdict::Waiting && journal.failed().is_none() {
         attempts.run.clear().map_err(anyhow::Error::from)?;

@@ -1,15 +1,18 @@
 //! The services of an attempt: up before its component starts, down after it has ended.
 
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use capability::Setting;
-use capability_commands::{JailLauncher, Place, ServiceRoom, StageJail};
+use capability::{Endpoint, Setting, Stream};
+use capability_commands::{Bridge, JailLauncher, Place, ServiceRoom, StageContainers, StageJail, bridge};
+use docker::{ImageLauncher, Owner, Pod, PodSpec, StagePod};
 use event::{EventSink, FailureKind};
 use host::{Finished, Stop};
-use pipeline::plan::{Bound, Plan, Stage};
-use service::Services;
+use pipeline::plan::{Bound, Plan, Service, ServiceSource, Stage};
+use service::{LaunchError, Launched, Launcher, Launching, Order, Services};
 use tokio::sync::watch;
 use workspace::AttemptFolders;
 
@@ -17,33 +20,71 @@ use crate::{around, attempt, load};
 
 /// At a hard stop services are not asked, and this is how long the kernel may take.
 const AT_ONCE: Duration = Duration::from_secs(5);
+/// How long an engine may take to remove what is left.
+const REMOVED: Duration = Duration::from_secs(20);
 
-/// The services of an attempt, and the jail that they share with its programs.
+/// What stands around an attempt's component: its services, and the jail and the containers that they share with its programs.
 #[derive(Default)]
 pub struct Beside {
     jail: Option<Arc<StageJail>>,
+    pod: Option<Arc<StagePod>>,
+    containers: Option<Arc<StageContainers>>,
     services: Option<Services>,
+    bridges: Arc<Mutex<Vec<Bridge>>>,
 }
 
 impl Beside {
-    /// Makes the jail, if there are services, and the folder of each. `prepared` of the setting has it then.
+    /// Makes the jail, if there are services, with the folder of each; and what containers share, if there will be any. `prepared` of the setting
+    /// has them then.
     ///
     /// # Errors
     /// In words for people.
     pub fn prepare(plan: &Plan, stage: &Stage, bound: &Bound, setting: &Setting, folders: &AttemptFolders) -> Result<Beside, String> {
-        if stage.services.is_empty() {
-            return Ok(Beside::default());
-        }
+        let mut beside = Beside::default();
         let grant = around::commands(&bound.grants);
-        if grant.is_some_and(|grant| grant.place == Place::Host) {
+        let (images, programs): (Vec<&Service>, Vec<&Service>) = stage
+            .services
+            .iter()
+            .map(|&index| &plan.services[index])
+            .partition(|service| matches!(service.source, ServiceSource::Image(_)));
+        if !stage.services.is_empty() && grant.is_some_and(|grant| grant.place == Place::Host) {
             setting.log.note("programs on the host can't reach the stage's services; its http requests can");
+        }
+        let within = grant.and_then(|grant| grant.place.container());
+        if within.is_some() || !images.is_empty() {
+            let folder = folders.work.join("containers");
+            // of an attempt that was cut off: containers begin anew
+            workspace::remove_tree(&folder).map_err(|error| error.to_string())?;
+            let sockets = folder.join("pod");
+            make(&sockets).map_err(|error| format!("{}: {error}", sockets.display()))?;
+            let owner = Owner {
+                run: setting.run.clone(),
+                stage: setting.stage.as_str().to_owned(),
+                attempt: setting.attempt,
+                process: Owner::this_process(),
+            };
+            let spec = PodSpec {
+                names: setting.services.clone(),
+                full: within.is_some_and(|within| within.full_network),
+                outlet: within.is_some() && grant.is_some_and(|grant| !grant.network.0.is_empty()),
+                folder: sockets,
+            };
+            let pod = Arc::new(StagePod::new(owner, spec));
+            let containers = Arc::new(StageContainers::new(pod.clone(), folder));
+            setting.prepared.insert(containers.clone());
+            setting.prepared.insert(pod.clone());
+            (beside.pod, beside.containers) = (Some(pod), Some(containers));
+        }
+        // confined programs reach the services in containers through the jail
+        let confined = grant.is_some_and(|grant| grant.place == Place::Process);
+        if programs.is_empty() && (images.is_empty() || !confined) {
+            return Ok(beside);
         }
         let own = folders.work.join("services");
         // of an attempt that was cut off: a service begins anew
         workspace::remove_tree(&own).map_err(|error| error.to_string())?;
         let mut rooms = Vec::new();
-        for index in &stage.services {
-            let service = &plan.services[*index];
+        for service in programs {
             let folder = own.join(&service.name);
             make(&folder).map_err(|error| format!("service `{}`: {}: {error}", service.name, folder.display()))?;
             let room = ServiceRoom::new(service, folder, &plan.root);
@@ -51,7 +92,13 @@ impl Beside {
         }
         let jail = Arc::new(StageJail::new(load::exe(), grant.cloned().map(Arc::new), rooms));
         setting.prepared.insert(jail.clone());
-        Ok(Beside { jail: Some(jail), services: None })
+        beside.jail = Some(jail);
+        Ok(beside)
+    }
+
+    /// Whether there is anything of it that has to be taken away.
+    pub fn leaves_files(&self) -> bool {
+        self.jail.is_some() || self.pod.is_some()
     }
 
     /// Brings the services up. Err: the attempt has ended before its component could start.
@@ -64,8 +111,10 @@ impl Beside {
         sink: Arc<dyn EventSink>,
         stop: &mut watch::Receiver<Stop>,
     ) -> Result<(), Finished> {
-        let Some(jail) = &self.jail else { return Ok(()) };
-        let launcher = JailLauncher { jail: jail.clone(), setting: setting.clone() };
+        if stage.services.is_empty() {
+            return Ok(());
+        }
+        let launcher = self.launchers(setting);
         let log = |name: &str| {
             let path = folders.log.with_extension(format!("service-{name}.log"));
             let shown = attempt::shown(&path);
@@ -104,9 +153,64 @@ impl Beside {
                 () = stopped(stop, Stop::Hard) => {}
             }
         }
+        self.bridges.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Some(jail) = self.jail {
             let _ = tokio::time::timeout(AT_ONCE, jail.end()).await;
         }
+        if let Some(containers) = self.containers {
+            // what an engine that is gone holds is swept when it is back
+            let _ = tokio::time::timeout(REMOVED, containers.end()).await;
+        }
+    }
+
+    fn launchers(&self, setting: &Arc<Setting>) -> Launchers {
+        let jail = self.jail.as_ref().map(|jail| JailLauncher { jail: jail.clone(), setting: setting.clone() });
+        let log = setting.log.clone();
+        let images = self.pod.as_ref().map(|pod| ImageLauncher { pod: pod.clone(), note: Box::new(move |text: &str| log.note(text)) });
+        Launchers { jail, images, setting: setting.clone(), bridges: self.bridges.clone() }
+    }
+}
+
+/// Each service by what can start it.
+struct Launchers {
+    jail: Option<JailLauncher>,
+    images: Option<ImageLauncher>,
+    setting: Arc<Setting>,
+    bridges: Arc<Mutex<Vec<Bridge>>>,
+}
+
+impl Launcher for Launchers {
+    fn launch<'a>(&'a self, order: Order<'a>) -> Launching<'a> {
+        match (&order.service.source, &self.jail, &self.images) {
+            (ServiceSource::Command(_), Some(jail), _) => jail.launch(order),
+            (ServiceSource::Image(_), _, Some(images)) => Box::pin(self.contained(images, order)),
+            _ => Box::pin(async { Err(LaunchError("the attempt was prepared for none of its kind".to_owned())) }),
+        }
+    }
+}
+
+impl Launchers {
+    /// A container, with its name for http requests and its ports for confined programs.
+    async fn contained(&self, images: &ImageLauncher, order: Order<'_>) -> Result<Box<dyn Launched>, LaunchError> {
+        let serving = images.start(order.service, order.stdout, order.stderr).await?;
+        let door: Arc<dyn Endpoint> = Arc::new(PodDoor(serving.pod().clone()));
+        if !self.setting.endpoints.insert(&order.service.name, door.clone()) {
+            return Err(LaunchError("there is a process of its name already".to_owned()));
+        }
+        if let Some(JailLauncher { jail, .. }) = &self.jail {
+            let opened = bridge(jail, &self.setting, serving.ports(), door).await.map_err(|error| LaunchError(error.to_string()))?;
+            self.bridges.lock().unwrap_or_else(PoisonError::into_inner).push(opened);
+        }
+        Ok(Box::new(serving))
+    }
+}
+
+/// Ports of a stage's containers.
+struct PodDoor(Arc<Pod>);
+
+impl Endpoint for PodDoor {
+    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + '_>> {
+        Box::pin(async move { Ok(Box::new(self.0.connect(port).await?) as Box<dyn Stream>) })
     }
 }
 

@@ -58,7 +58,7 @@ impl Exec<'_> {
     ///
     /// # Errors
     /// If the container or the engine is gone.
-    pub async fn code(&self) -> Result<i64, EngineError> {
+    pub async fn code(&mut self) -> Result<i64, EngineError> {
         let mut pause = Duration::from_millis(2);
         loop {
             let state = self.container.engine().docker.inspect_exec(&self.id).await;

@@ -10,7 +10,7 @@ use bollard::query_parameters::{
 use crate::container;
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::owner::{Owner, PROCESS};
+use crate::owner::{EFFECT, Owner, PROCESS};
 
 /// What was taken away, by id or name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,13 +32,13 @@ impl Swept {
 type Filter = HashMap<String, Vec<String>>;
 
 /// Removes the containers, networks, volumes and images without a name whose owner's process is gone, and nothing else. `spare` is a run that is
-/// about to be resumed: it looks for its containers itself.
+/// about to be resumed: it looks itself for the containers that its effects made, and its services and commands begin anew.
 ///
 /// # Errors
 /// If the engine does not answer.
 pub async fn sweep(engine: &Engine, spare: Option<&str>) -> Result<Swept, EngineError> {
     let ours = HashMap::from([("label".to_owned(), vec![PROCESS.to_owned()])]);
-    take(engine, &ours, &|owner| owner.is_gone() && spare != Some(owner.run.as_str())).await
+    take(engine, &ours, &|owner, looked_for| owner.is_gone() && !(looked_for && spare == Some(owner.run.as_str()))).await
 }
 
 impl Engine {
@@ -47,7 +47,7 @@ impl Engine {
     /// # Errors
     /// If the engine does not answer.
     pub async fn clear(&self, owner: &Owner) -> Result<Swept, EngineError> {
-        take(self, &owner.filter(), &|_| true).await
+        take(self, &owner.filter(), &|_, _| true).await
     }
 
     /// Makes a volume for an attempt. Named volumes outlive their containers: [`Engine::clear`] removes it.
@@ -65,14 +65,17 @@ impl Engine {
     }
 }
 
-async fn take(engine: &Engine, filter: &Filter, wanted: &(dyn Fn(&Owner) -> bool + Sync)) -> Result<Swept, EngineError> {
+async fn take(engine: &Engine, filter: &Filter, wanted: &(dyn Fn(&Owner, bool) -> bool + Sync)) -> Result<Swept, EngineError> {
     let docker = &engine.docker;
     let mut swept = Swept::default();
-    let wanted = |labels: Option<&HashMap<String, String>>| labels.and_then(Owner::of).is_some_and(|owner| wanted(&owner));
+    // that nobody looks for it can be told of a container alone
+    let judged = |labels: &HashMap<String, String>, looked_for| Owner::of(labels).is_some_and(|owner| wanted(&owner, looked_for));
+    let forsaken = |labels: Option<&HashMap<String, String>>| labels.is_some_and(|labels| judged(labels, labels.contains_key(EFFECT)));
+    let wanted = |labels: Option<&HashMap<String, String>>| labels.is_some_and(|labels| judged(labels, true));
 
     let options = ListContainersOptionsBuilder::new().all(true).filters(filter).build();
     let found = docker.list_containers(Some(options)).await.map_err(|error| engine.failed("listing containers", error))?;
-    for id in found.into_iter().filter(|found| wanted(found.labels.as_ref())).filter_map(|found| found.id) {
+    for id in found.into_iter().filter(|found| forsaken(found.labels.as_ref())).filter_map(|found| found.id) {
         match container::remove(engine, &id).await {
             Ok(()) => swept.containers.push(id),
             Err(error) => swept.stuck.push(error.to_string()),

@@ -7,6 +7,7 @@
 mod around;
 pub mod bind;
 pub mod build;
+pub mod ceilings;
 pub mod compose;
 pub mod diagnostic;
 pub mod editor;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::expanded::Line;
-pub use around::{CacheUse, Concurrency, KeyPart, OnBusy, Probe, Ready, Secret, SecretUse, Service, ServiceSource};
+pub use around::{CacheUse, Concurrency, ImageService, KeyPart, OnBusy, Probe, Ready, Secret, SecretUse, Service, ServiceSource};
 
 use event::StageRef;
 

@@ -3,7 +3,7 @@
 //! [`start`] brings them up in the order of their needs, each as soon as what it needs is ready, and answers when all are: ready, or optional
 //! and given up with a warning. [`Services::stop`] ends them in the reverse order. Between the two, each one's output goes to a file of its own.
 //!
-//! What runs a service is behind a port, [`Launcher`]: confined processes today (`capability-commands`).
+//! What runs a service is behind a port, [`Launcher`]: confined processes (`capability-commands`), containers (`docker`).
 //!
 //! Deliberately absent: where a service runs and what it sees (the launcher's), and when (the attempt's).
 
@@ -18,7 +18,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use pipeline::plan::Service;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use start::{Attempt, Services, start};
 
@@ -38,6 +38,10 @@ pub trait Launcher: Send + Sync {
     fn launch<'a>(&'a self, order: Order<'a>) -> Launching<'a>;
 }
 
+/// Bytes both ways, over whatever leads there.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 /// A service that runs.
 pub trait Launched: Send + Sync {
     /// Resolves when it has ended, with how: `exit 1`. May be dropped and called again.
@@ -47,7 +51,7 @@ pub trait Launched: Send + Sync {
     fn run<'a>(&'a self, command: &'a [String]) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>>;
 
     /// Connects to a port of the service.
-    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send + '_>>;
+    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + '_>>;
 
     /// Asks it to end, and ends it after the grace.
     fn stop(&self, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;

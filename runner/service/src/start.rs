@@ -117,9 +117,11 @@ impl Attempt<'_> {
         let up = Up { name: name(), launched, log, readers: vec![first, second], watcher: None };
         let line = match &service.source {
             ServiceSource::Command(words) => words.join(" "),
-            ServiceSource::Image(image) => image.clone(),
+            ServiceSource::Image(container) => container.image.clone(),
         };
         self.tell(&service.name, ServiceState::Started, line, since);
+        // how long an image took to come is no matter of the service's
+        let started = Instant::now();
         let Some(ready) = &service.ready else { return Ok(up) };
         let gate = gate(&ready.probe);
         let mut last = "no answer yet".to_owned();
@@ -132,7 +134,7 @@ impl Attempt<'_> {
                 tokio::time::sleep(ready.interval).await;
             }
         };
-        let left = ready.timeout.saturating_sub(since.elapsed());
+        let left = ready.timeout.saturating_sub(started.elapsed());
         tokio::select! {
             () = trying => {}
             how = up.launched.ended() => {

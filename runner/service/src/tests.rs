@@ -83,7 +83,7 @@ impl Launched for Fake {
         })
     }
 
-    fn connect(&self, _: u16) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send + '_>> {
+    fn connect(&self, _: u16) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn crate::Stream>>> + Send + '_>> {
         Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
     }
 

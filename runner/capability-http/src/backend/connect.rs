@@ -3,16 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 
-use capability::Endpoints;
+use capability::{Endpoints, Stream};
 use egress::{DialError, dial};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use crate::effect::Failure;
 use crate::policy::Destination;
-
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// What a connection leads to; connections are reused for the same place alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,7 +25,7 @@ pub fn places(destination: &Destination) -> Vec<Place> {
     }
 }
 
-pub async fn connect(destination: &Destination, endpoints: &Endpoints) -> Result<(TcpStream, Place), Failure> {
+pub async fn connect(destination: &Destination, endpoints: &Endpoints) -> Result<(Box<dyn Stream>, Place), Failure> {
     match destination {
         Destination::Process { name, port } => {
             let Some(endpoint) = endpoints.get(name) else {
@@ -46,7 +41,7 @@ pub async fn connect(destination: &Destination, endpoints: &Endpoints) -> Result
                 DialError::Nowhere => Failure::Unreachable(error.to_string()),
                 DialError::Failed { address, source } => io_failure(&address.to_string(), &source),
             })?;
-            Ok((stream, Place::Address(address)))
+            Ok((Box::new(stream), Place::Address(address)))
         }
         Destination::Unknown(why) => Err(Failure::Dns(why.clone())),
     }

@@ -8,12 +8,12 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
+use capability::Stream;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
-use super::connect::Stream;
 use super::tls;
 use crate::effect::{Certificate, Failure, Header, MAX_HEAD, Request};
 use crate::target::Target;

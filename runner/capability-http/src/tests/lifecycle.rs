@@ -125,12 +125,12 @@ async fn exchanges_at_once_are_limited() {
 struct Process(SocketAddr);
 
 impl Endpoint for Process {
-    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send + '_>> {
+    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn capability::Stream>>> + Send + '_>> {
         Box::pin(async move {
             if port != 8080 {
                 return Err(io::ErrorKind::ConnectionRefused.into());
             }
-            TcpStream::connect(self.0).await
+            Ok(Box::new(TcpStream::connect(self.0).await?) as Box<dyn capability::Stream>)
         })
     }
 }

@@ -161,7 +161,10 @@ fn group(concurrency: &Concurrency) -> String {
 fn service_text(plan: &Plan, service: &Service) -> String {
     let what = match &service.source {
         ServiceSource::Command(command) => command.join(" "),
-        ServiceSource::Image(image) => format!("image {image}"),
+        ServiceSource::Image(service) => {
+            let most = if service.ceilings.is_empty() { String::new() } else { format!(", at most {}", service.ceilings) };
+            format!("image {}{most}", service.image)
+        }
     };
     let ready = service.ready.as_ref().map(|ready| {
         let gate = match &ready.probe {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::ceilings::Ceilings;
 use crate::diagnostic::Diagnostic;
 use crate::model::{env, shown, unique};
 use crate::node::{Key, Node, Spanned, TableReader, Value, wrong_type};
-use crate::plan::{Probe, Ready, ServiceSource};
+use crate::plan::{ImageService, Probe, Ready, ServiceSource};
 
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -21,6 +22,10 @@ pub struct Service {
     pub optional: bool,
 }
 
+/// Keys that say something of containers alone, and of programs alone.
+const OF_CONTAINERS: &[&str] = &["entrypoint", "arguments", "ports", "tmpfs", "memory", "cpus", "pids"];
+const OF_PROGRAMS: &[&str] = &["toolchain", "network"];
+
 const READY: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(200);
 
@@ -30,7 +35,7 @@ impl Service {
         let mut reader = TableReader::new(node, what.clone(), diagnostics)?;
         let (image, command) = (reader.take("image").is_some(), reader.take("command").is_some());
         let source = match (image, command) {
-            (true, false) => reader.string("image").map(|image| ServiceSource::Image(image.value)),
+            (true, false) => container(&mut reader).map(ServiceSource::Image),
             (false, true) => program(&mut reader, "command").map(ServiceSource::Command),
             (both, _) => {
                 let (code, message) = if both {
@@ -45,6 +50,18 @@ impl Service {
                 None
             }
         };
+        let of_other = match &source {
+            Some(ServiceSource::Image(_)) => OF_PROGRAMS,
+            Some(ServiceSource::Command(_)) => OF_CONTAINERS,
+            None => &[],
+        };
+        for name in of_other {
+            if let Some(span) = reader.refused(name) {
+                let (is, other) = if of_other == OF_PROGRAMS { ("a container", "programs") } else { ("a program", "containers") };
+                let message = format!("{what} is {is}, and `{name}` is for {other}");
+                reader.diagnostics.push(Diagnostic::error("contradiction", span, message).hint(format!("remove `{name}`")));
+            }
+        }
         let env = env(&mut reader);
         let toolchains = match reader.take("toolchain").map(|node| &node.value) {
             Some(Value::String(_)) => reader.string("toolchain").into_iter().map(|one| one.value).collect(),
@@ -58,6 +75,51 @@ impl Service {
         reader.finish();
         Some(Service { name: key.clone(), source, env, toolchains, network, ready, needs, optional })
     }
+}
+
+fn container(reader: &mut TableReader<'_>) -> Option<ImageService> {
+    let image = reader.string("image")?;
+    if image.value.is_empty() || image.value.contains(|c: char| c.is_whitespace() || c == '$') {
+        let message = "`image` is an image's name, as it is";
+        reader.diagnostics.push(Diagnostic::error("bad-value", image.span, message).hint("write \"mysql:8.0\", or one with its digest"));
+        return None;
+    }
+    let entrypoint = reader.take("entrypoint").is_some().then(|| program(reader, "entrypoint"));
+    let arguments = reader.strings("arguments").map(|words| words.into_iter().map(|word| word.value).collect());
+    let ports = ports(reader);
+    let mut tmpfs = Vec::new();
+    for folder in reader.strings("tmpfs").unwrap_or_default() {
+        let parts = || folder.value.split('/').skip(1);
+        if !folder.value.starts_with('/') || parts().any(|part| part.is_empty() || part == "." || part == "..") {
+            let message = "a folder in memory is a path in the container, such as \"/var/lib/mysql\"";
+            reader.diagnostics.push(Diagnostic::error("bad-value", folder.span, message));
+        } else {
+            tmpfs.push(folder.value);
+        }
+    }
+    let ceilings = Ceilings::read(reader);
+    let entrypoint = match entrypoint {
+        Some(None) => return None,
+        Some(found) => found,
+        None => None,
+    };
+    Some(ImageService { image: image.value, entrypoint, arguments, ports, tmpfs, ceilings })
+}
+
+fn ports(reader: &mut TableReader<'_>) -> Vec<u16> {
+    let Some(node) = reader.take("ports") else { return Vec::new() };
+    let Value::Array(items) = &node.value else {
+        reader.diagnostics.push(wrong_type(&node.span, "`ports`", "an array of ports", &node.value));
+        return Vec::new();
+    };
+    let mut ports = Vec::new();
+    for item in items {
+        match &item.value {
+            Value::Integer(port @ 1..=65_535) => ports.extend(u16::try_from(*port).ok()),
+            _ => reader.diagnostics.push(Diagnostic::error("out-of-range", item.span.clone(), "a port is a number from 1 to 65535")),
+        }
+    }
+    ports
 }
 
 /// A program and its arguments.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::ceilings::Ceilings;
 use crate::diagnostic::Span;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +55,22 @@ pub struct Service {
 pub enum ServiceSource {
     /// A confined process: the program and its arguments.
     Command(Vec<String>),
-    /// A container's image.
-    Image(String),
+    Image(ImageService),
+}
+
+/// A container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageService {
+    pub image: String,
+    /// Instead of the image's own.
+    pub entrypoint: Option<Vec<String>>,
+    /// Instead of the image's own; none: its own.
+    pub arguments: Option<Vec<String>>,
+    /// Besides those that the image exposes: ports that the stage's confined programs reach.
+    pub ports: Vec<u16>,
+    /// Folders in memory, empty at the start.
+    pub tmpfs: Vec<String>,
+    pub ceilings: Ceilings,
 }
 
 /// A health gate.

@@ -2,7 +2,7 @@
 
 use pipeline::diagnostic::Severity;
 use pipeline::facts::{Changed, EventKind, Facts, Trust};
-use pipeline::plan::{KeyPart, OnBusy, Plan, Probe, ServiceSource};
+use pipeline::plan::{ImageService, KeyPart, OnBusy, Plan, Probe, ServiceSource};
 use pipeline::source::Sources;
 
 use crate::fakes::{World, good, stage};
@@ -235,7 +235,7 @@ fn services_come_in_their_order() {
     let names: Vec<&str> = plan.stages[0].services.iter().map(|&index| plan.services[index].name.as_str()).collect();
     assert_eq!(names, ["db", "api"]);
     let db = &plan.services[plan.stages[0].services[0]];
-    assert_eq!(db.source, ServiceSource::Image("mysql:8.0".into()));
+    assert_eq!(db.source, ServiceSource::Image(ImageService { image: "mysql:8.0".into(), ..ImageService::default() }));
     assert_eq!(db.env, [("A".to_owned(), "1".to_owned())]);
     let ready = db.ready.as_ref().unwrap();
     assert_eq!((&ready.probe, ready.timeout.as_secs()), (&Probe::Command(vec!["mysqladmin".into(), "ping".into()]), 5));
@@ -246,6 +246,11 @@ fn services_come_in_their_order() {
         ("command = [\"a\"]\nready = { tcp = 70000 }", "out-of-range"),
         ("command = [\"a\"]\nready = { http = \"http://other/health\" }", "bad-value"),
         ("command = [\"a\"]\nready = {}", "contradiction"),
+        ("command = [\"a\"]\nmemory = \"1GiB\"", "contradiction"),
+        ("image = \"a\"\ntoolchain = \"node\"", "contradiction"),
+        ("image = \"a\"\nports = [0]", "out-of-range"),
+        ("image = \"a\"\ntmpfs = [\"var/lib\"]", "bad-value"),
+        ("image = \"a b\"", "bad-value"),
         ("command = [\"\"]", "bad-value"),
         ("command = [\"a\"]\nneeds = [\"x\"]", "cycle"),
     ] {

@@ -295,6 +295,23 @@ impl Programs {
         PathBuf::from(start.directory.as_deref().and_then(normal_path).unwrap_or_else(|| default.to_owned()))
     }
 
+    /// An engine would make a working directory that is not there.
+    fn has_directory(&self, start: &Start) -> Result<(), StartError> {
+        let directory = self.directory(start);
+        let root = if directory.starts_with(SCRATCH) { SCRATCH } else { WORKSPACE };
+        let below = directory.strip_prefix(root).unwrap_or(Path::new(""));
+        let below = if below.as_os_str().is_empty() { Path::new(".") } else { below };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(root) = rustix::fs::open(self.on_host(Path::new(root))?, flags, Mode::empty()) else { return Ok(()) };
+        match rustix::fs::openat2(root, below, flags, Mode::empty(), ResolveFlags::BENEATH) {
+            // what leads elsewhere is judged by what is there in the container
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {
+                Err(StartError::Invalid(format!("there is no working directory `{}`", directory.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A guest's path on the host.
     fn on_host(&self, inside: &Path) -> Result<PathBuf, StartError> {
         let scratch = self.setting.scratch.path().map_err(|e| StartError::System(format!("the scratch folder: {e}")))?;
@@ -342,6 +359,7 @@ impl Programs {
                 (Control::Jail(process), None, name::Place::Jail(jail))
             }
             Place::Container(within) => {
+                self.has_directory(&start)?;
                 let containers = self.containers(&grant, boundary).await?;
                 let program = Program {
                     program: normal_program(&start.program).unwrap_or_default(),

@@ -408,9 +408,6 @@ fn failed(error: EngineError) -> StartError {
 /// The engine's words for a program that is not in the image, or a folder that is not there.
 fn not_started(program: &str, error: EngineError) -> StartError {
     let words = error.to_string();
-    if words.contains("chdir to cwd") {
-        return StartError::Invalid(format!("there is no such working directory in the container: {words}"));
-    }
     let missing = ["executable file not found", "no such file or directory", "permission denied", "is a directory", "exec format error"];
     if words.contains("exec:") && missing.iter().any(|text| words.contains(text)) {
         return StartError::NotFound(format!("the image has no program `{program}` that could be started: {words}"));

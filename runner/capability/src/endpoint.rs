@@ -12,9 +12,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// A connection on its way up.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+
 /// Something of the stage's own that listens on ports.
 pub trait Endpoint: Send + Sync {
-    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + '_>>;
+    fn connect(&self, port: u16) -> Connecting<'_>;
 }
 
 /// The stage's names. One capability puts them in, another connects to them; neither knows the other.

@@ -24,7 +24,7 @@ pub use boundary::{Ask, Backend, Boundary, Mode, Permitted, Policy, Recovery, Re
 pub use clock::Clock;
 pub use denial::Denial;
 pub use effect::{Class, Decision, Effect, Nothing};
-pub use endpoint::{Endpoint, Endpoints, Stream};
+pub use endpoint::{Connecting, Endpoint, Endpoints, Stream};
 pub use ledger::{InDoubt, Ledger, LedgerError, MemoryLedger};
 pub use log::StageLog;
 pub use registry::{Capability, Registry, Room};

@@ -42,6 +42,9 @@ pub trait Launcher: Send + Sync {
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+/// A connection on its way up.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + 'a>>;
+
 /// A service that runs.
 pub trait Launched: Send + Sync {
     /// Resolves when it has ended, with how: `exit 1`. May be dropped and called again.
@@ -51,7 +54,7 @@ pub trait Launched: Send + Sync {
     fn run<'a>(&'a self, command: &'a [String]) -> Pin<Box<dyn Future<Output = Result<String, String>> + Send + 'a>>;
 
     /// Connects to a port of the service.
-    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + '_>>;
+    fn connect(&self, port: u16) -> Connecting<'_>;
 
     /// Asks it to end, and ends it after the grace.
     fn stop(&self, grace: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;

@@ -258,7 +258,8 @@ impl Programs {
             *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
             Ok(())
         };
-        self.network.get_or_try_init(open).await.map(|()| ())
+        self.network.get_or_try_init(open).await?;
+        Ok(())
     }
 
     /// The one command that runs, if nothing else could have asked for a connection.

@@ -5,6 +5,7 @@
 //! Deliberately absent: who may do what (the policies of `capability-docker` and `capability-commands`), and everything that a stage could ask for
 //! and never gets: there is no way to say `privileged`, a host namespace, a device or one more capability here.
 
+mod build;
 mod container;
 mod digest;
 mod endpoint;
@@ -25,6 +26,7 @@ mod sweep;
 mod tls;
 mod transfer;
 
+pub use build::{BuildSpec, Built, Told};
 pub use container::{Container, Ended, Output, Printed, State};
 pub use engine::{About, Engine};
 pub use error::EngineError;

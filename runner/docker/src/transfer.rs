@@ -131,11 +131,17 @@ impl Engine {
 }
 
 fn credentials(reference: &str, login: &Login<'_>) -> DockerCredentials {
-    DockerCredentials {
-        username: Some(login.user.to_owned()),
-        password: Some(login.password.to_owned()),
-        serveraddress: Some(registry_of(reference).to_owned()),
-        ..DockerCredentials::default()
+    login.credentials(registry_of(reference))
+}
+
+impl Login<'_> {
+    pub(crate) fn credentials(&self, registry: &str) -> DockerCredentials {
+        DockerCredentials {
+            username: Some(self.user.to_owned()),
+            password: Some(self.password.to_owned()),
+            serveraddress: Some(registry.to_owned()),
+            ..DockerCredentials::default()
+        }
     }
 }
 

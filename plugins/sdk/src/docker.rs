@@ -3,8 +3,6 @@
 //! A stage never has the engine's socket: each operation is decided by itself, and there is no way to ask for a privileged container, a device
 //! or a folder of the host's. What a stage makes is gone when it ends, but for images that it tagged or pulled.
 //!
-//! The runner does not provide this interface yet, and refuses a component that imports it; the module is what such plugins are written against.
-//!
 //! ```no_run
 //! # use runner_sdk::{Failure, docker};
 //! # fn main() -> Result<(), Failure> {

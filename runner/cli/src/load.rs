@@ -47,6 +47,7 @@ pub fn registry(unconfined: bool) -> Registry {
         .with(capability_files::Files)
         .with(capability_http::Http::default())
         .with(capability_commands::Commands::new(exe()).unconfined(unconfined))
+        .with(capability_docker::Docker)
         .with(capability_secrets::Secrets)
 }
 

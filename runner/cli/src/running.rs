@@ -74,6 +74,7 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
     let sink: Arc<dyn EventSink> = Arc::new(Fanout(vec![Box::new(MaskedSink::new(mask.clone(), recorded)), Box::new(reports.clone())]));
     let header = journal.header().clone();
     let (seed, run) = (header.seed, header.run.clone());
+    let sweep = Sweep::begin(&state, &plan, &run);
     let at_once = options.jobs.get();
     let code = doctor::cache_folder()?.join("compiled");
     let host = host::Options { code, exe: load::exe(), registry, sink: sink.clone(), seed, at_once };
@@ -111,7 +112,6 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
         watch,
     });
     let journal_of_run = journal.clone();
-    let sweep = Sweep::begin(&plan, &run);
     let drive = Drive {
         plan,
         run,

@@ -26,7 +26,7 @@ struct Finding {
 }
 
 pub fn run(global: &Global, out: &mut dyn Write) -> Result<Ending, CliError> {
-    let findings = [confinement(), code_store(), files(), toolchain("rust"), toolchain("node"), toolchain("python")];
+    let findings = [confinement(), code_store(), files(), docker(), toolchain("rust"), toolchain("node"), toolchain("python")];
     let bad = findings.iter().any(|f| matches!(f.level, Level::Bad));
     let write = |out: &mut dyn Write| -> io::Result<()> {
         if global.format == Format::Json {
@@ -120,6 +120,30 @@ fn files() -> Finding {
             text: format!("openat2 does not work here: {error}"),
             mend: Some("Linux 5.6 or newer is needed, and a container's seccomp profile that allows openat2".into()),
         },
+    }
+}
+
+/// The engine that stages are given where their grants name no context.
+fn docker() -> Finding {
+    let what = "docker";
+    let asked = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
+    let asked = asked.and_then(|runtime| {
+        let about = runtime.block_on(async {
+            let engine = docker::Engine::connect(None).await?;
+            let about = engine.about().await?.clone();
+            Ok::<_, docker::EngineError>((engine.endpoint(), about))
+        });
+        about.map_err(|error| error.to_string())
+    });
+    match asked {
+        Ok((endpoint, about)) => {
+            let builder = if about.buildkit { "BuildKit" } else { "the classic builder" };
+            let rootless = if about.rootless { ", rootless" } else { "" };
+            let text = format!("{} at {endpoint} ({}/{}, {builder}{rootless})", about.version, about.os, about.arch);
+            Finding { level: Level::Good, what, text, mend: None }
+        }
+        // the error says how to get one
+        Err(text) => Finding { level: Level::Missing, what, text, mend: None },
     }
 }
 

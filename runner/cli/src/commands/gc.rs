@@ -16,7 +16,7 @@ use workspace::{CACHE_LIMIT, CacheListed, CacheRemoved, Digest, Entry, Removed, 
 
 use crate::args::{Gc, Global};
 use crate::error::{CliError, Ending};
-use crate::{caches, commands, history, now, runs};
+use crate::{caches, commands, engines, history, now, runs};
 
 /// A run that may be gone on with is kept so long.
 const UNFINISHED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -44,6 +44,8 @@ struct Collected {
     caches: CacheRemoved,
     /// Caches that stay.
     kept: Vec<CacheListed>,
+    /// Containers, networks, volumes and images that killed runs left in Docker.
+    docker: usize,
 }
 
 /// What a run is, as far as keeping it goes.
@@ -98,6 +100,9 @@ fn collect(state: &State, args: &Gc, global: &Global) -> Result<Collected, CliEr
         collected.other.files += left.files;
         collected.other.bytes += left.bytes;
         state.sweep().map_err(anyhow::Error::from)?;
+        let (docker, stuck) = engines::collect(state).map_err(anyhow::Error::from)?;
+        collected.docker = docker;
+        stuck.iter().for_each(|why| history::warn(&format!("something is left in Docker: {why}"), global));
     }
     Ok(collected)
 }
@@ -170,6 +175,7 @@ impl Collected {
                 "other-bytes": self.other.bytes, "bytes": bytes,
                 "caches": self.caches.entries.iter().map(cache_json).collect::<Vec<_>>(),
                 "caches-kept": self.kept.iter().map(cache_json).collect::<Vec<_>>(),
+                "docker": self.docker,
             });
             return writeln!(out, "{object}");
         }
@@ -189,6 +195,9 @@ impl Collected {
         let mut parts = vec![count(self.runs.len() as u64, "run"), count(self.blobs.files, "blob"), count(self.other.files, "other file")];
         if !self.caches.entries.is_empty() {
             parts.insert(1, count(self.caches.entries.len() as u64, "cache"));
+        }
+        if self.docker > 0 {
+            parts.push(format!("{} left in Docker", count(self.docker as u64, "thing")));
         }
         writeln!(out, "{word} {}: {}", parts.join(", "), history::size(bytes))
     }

@@ -1,0 +1,177 @@
+//! The network that the containers of an attempt share: a pod's loopback, and through a proxy the granted hosts.
+//!
+//! A container of it has no interface but that loopback, so no rule has to keep anything back. Where hosts are granted, the pod passes what
+//! connects to its port 3128 on to the host, where the allow-list proxy (`egress`) serves it. Each connection is an event when it ends; one that
+//! is refused is a denial besides. None has a position in the record: they happen when a container wants them to.
+
+use std::net::Ipv4Addr;
+use std::os::unix::fs::DirBuilderExt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
+
+use capability::denial::toml_string;
+use capability::{Boundary, Denial, Endpoint, Stream};
+use docker::{Engine, NetworkMode, Pod, PodSpec, StagePod};
+use egress::{AllowList, Contact, Entry, Host, Outcome, Proxy, Reach, Refusal, Witness};
+use event::Kind;
+use tokio::net::UnixListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::containers::Attempt;
+use crate::effect::{Answer, Fault};
+use crate::grant::Network;
+
+const PORT: u16 = 3128;
+/// Connections that are served at the same time; more wait.
+const AT_ONCE: usize = 256;
+
+pub struct StageNetwork {
+    pod: Arc<Pod>,
+    /// The hosts that are granted.
+    allow: AllowList,
+    serving: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl StageNetwork {
+    /// `name`: of the first container that joins. Those that come later find each other on `localhost` alone, which all of them are.
+    pub async fn open(engine: &Engine, attempt: &Attempt, name: Option<&str>, boundary: &Boundary) -> Answer<StageNetwork> {
+        let setting = &attempt.setting;
+        // services from images, and the stage's commands in containers, have a pod already
+        let shared = setting.prepared.get::<StagePod>().filter(|_| attempt.grant().is_some_and(|grant| grant.network == Network::Stage));
+        if let Some(shared) = shared {
+            let pod = shared.standing().await?.clone();
+            return Ok(StageNetwork { pod, allow: AllowList::default(), serving: Mutex::default() });
+        }
+        let allow = match attempt.grant().map(|grant| &grant.network) {
+            Some(Network::Hosts(allow)) => allow.clone(),
+            _ => AllowList::default(),
+        };
+        let broken = |error: io::Error| Fault::Engine(format!("the folder of the stage's network: {error}"));
+        let scratch = setting.scratch.path().map_err(broken)?;
+        let folder = scratch.with_file_name("docker-network");
+        // what an attempt that was cut off left of it
+        let _ = fs::remove_dir_all(&folder);
+        fs::DirBuilder::new().mode(0o700).create(&folder).map_err(broken)?;
+        let names = setting.services.iter().map(String::as_str).chain(name).map(str::to_owned).collect();
+        let full = attempt.grant().is_some_and(|grant| grant.network == Network::Full);
+        let spec = PodSpec { names, full, outlet: !allow.0.is_empty(), folder };
+        let mut pod = Pod::start(engine, attempt.owner(), &spec).await?;
+        let serving = pod.outlet().map(|listener| {
+            let proxy = Proxy::new(allow.clone()).known_as(Host::V4(Ipv4Addr::LOCALHOST), PORT);
+            let told = Arc::new(Told { stage: setting.name.clone(), allow: allow.clone(), boundary: boundary.clone() });
+            tokio::spawn(serve(listener, Arc::new(proxy), told))
+        });
+        Ok(StageNetwork { pod: Arc::new(pod), allow, serving: Mutex::new(serving) })
+    }
+
+    pub fn mode(&self) -> NetworkMode {
+        self.pod.network()
+    }
+
+    /// The variables by which programs find the proxy.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        if self.allow.0.is_empty() {
+            return Vec::new();
+        }
+        let proxy = format!("http://{}:{PORT}", Ipv4Addr::LOCALHOST);
+        let all = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"].map(|name| (name.to_owned(), proxy.clone()));
+        let direct = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), "localhost,127.0.0.1,::1,.stage".to_owned()));
+        all.into_iter().chain(direct).chain([("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned())]).collect()
+    }
+
+    /// By which the stage's own requests reach a container.
+    pub fn door(&self) -> Arc<dyn Endpoint> {
+        Arc::new(Door(self.pod.clone()))
+    }
+
+    pub async fn close(&self) {
+        let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(serving) = serving {
+            serving.abort();
+            let _ = serving.await;
+        }
+    }
+}
+
+struct Door(Arc<Pod>);
+
+impl Endpoint for Door {
+    fn connect(&self, port: u16) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send + '_>> {
+        Box::pin(async move { Ok(Box::new(self.0.connect(port).await?) as Box<dyn Stream>) })
+    }
+}
+
+async fn serve(listener: UnixListener, proxy: Arc<Proxy>, told: Arc<Told>) {
+    let mut clients = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept(), if clients.len() < AT_ONCE => accepted,
+            Some(_) = clients.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (proxy, told) = (proxy.clone(), told.clone());
+                clients.spawn(async move { proxy.serve(stream, told).await });
+            }
+            // out of descriptors, most likely: some of those that are open will end
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Tells of the containers' connections.
+struct Told {
+    stage: String,
+    allow: AllowList,
+    boundary: Boundary,
+}
+
+impl Witness for Told {
+    fn contact(&self, contact: Contact) {
+        let Contact { host, port, outcome, bytes_in, bytes_out, took } = contact;
+        let (allowed, reason) = match &outcome {
+            Outcome::Reached => (true, None),
+            Outcome::Failed(why) => (true, Some(why.clone())),
+            Outcome::Refused(refusal) => (false, Some(refusal.to_string())),
+        };
+        self.boundary.emit(Kind::Connection {
+            stage: self.boundary.stage().clone(),
+            command: None,
+            host: host.to_string(),
+            port,
+            allowed,
+            reason,
+            bytes_in,
+            bytes_out,
+            nanos: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+        });
+        if let Outcome::Refused(refusal) = outcome {
+            self.boundary.tell(&self.denial(&host, port, &refusal));
+        }
+    }
+}
+
+impl Told {
+    fn denial(&self, host: &Host, port: u16, refusal: &Refusal) -> Denial {
+        let mut denial = Denial::new("network", refusal.to_string());
+        denial.effect = event::CONNECT.to_owned();
+        denial.subject = format!("{host}:{port}");
+        let mut entries = self.allow.0.clone();
+        match refusal {
+            Refusal::NotGranted => entries.push(Entry::exact(host.clone(), port)),
+            Refusal::Address(address) if !matches!(egress::reach(*address), Reach::Never(_)) => {
+                let Some(entry) = entries.iter_mut().find(|entry| entry.fits(host, port)) else { return denial };
+                entry.private = true;
+            }
+            _ => return denial,
+        }
+        let written = |entry: &Entry| {
+            let host = toml_string(&entry.to_string());
+            if entry.private { format!("{{ host = {host}, private = true }}") } else { host }
+        };
+        let list = entries.iter().map(written).collect::<Vec<_>>().join(", ");
+        denial.remedy = Some(format!("[stage.{}.grants.docker]\nnetwork = [{list}]", self.stage));
+        denial
+    }
+}

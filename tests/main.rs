@@ -10,6 +10,8 @@ mod cases {
     mod containers;
     mod cut_off;
     mod determinism;
+    mod docker;
+    mod docker_escapes;
     mod egress;
     mod escapes;
     mod events;

@@ -8,6 +8,7 @@
 
 mod ambient;
 mod bindings;
+mod docker;
 mod exhaust;
 mod files;
 mod network;
@@ -85,6 +86,7 @@ enum Try {
         #[serde(default)]
         needed: bool,
     },
+    Docker(docker::Attempt),
     /// The bytes of a secret.
     Read {
         secret: String,
@@ -180,6 +182,7 @@ impl Try {
                     Err(error) => Attempted::Error(error.to_string()),
                 }
             }
+            Try::Docker(attempt) => attempt.attempt(),
             Try::Read { secret } => secrets::read(&secret),
             Try::Placeholder { secret } => secrets::placeholder(&secret),
             Try::MemoryTo { path } => secrets::memory_to(&path),

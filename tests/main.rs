@@ -3,6 +3,7 @@
 mod cases {
     mod approvals;
     mod boundary;
+    mod build_image;
     mod caches;
     mod code_store;
     mod command_line;
@@ -15,6 +16,7 @@ mod cases {
     mod egress;
     mod escapes;
     mod events;
+    mod feastfrenzy;
     mod forks;
     mod grants;
     mod history;

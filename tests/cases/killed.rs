@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use end_to_end::confined;
+use end_to_end::{confined, docker, image_registry};
 
 use crate::RUNNER;
 use scene::{Left, Moment, Point, Scene, Trial};
@@ -114,7 +114,8 @@ fn one(scene: &Scene, reference: &Left, kill: &Kill, index: usize) -> Result<Opt
         break;
     }
     let Some(trial) = killed else { return Ok(None) };
-    let careless = trial.cut_at().starts_with("commands.") || kill.second.is_some();
+    let cut_at = trial.cut_at();
+    let careless = ["commands.", "docker."].iter().any(|of| cut_at.starts_with(of)) || kill.second.is_some();
     let doubts = trial.go_on(kill.second.as_deref(), index).map_err(named)?;
     let left = trial.left().map_err(named)?;
     reference.compare(&left, careless).map_err(named)?;
@@ -207,6 +208,31 @@ fn a_stage_with_a_server_in_the_background_goes_on_from_every_effect() {
     }
     let whats = ["commands.exit", "commands.start", "commands.wait-any", "files.write", "http.body", "http.request"];
     killed_everywhere(&scene::AGAIN, Duration::from_secs(15), &whats);
+}
+
+/// An image that is built, named, pushed, pulled and removed, and containers of it.
+#[test]
+fn a_stage_with_images_and_containers_goes_on_from_every_effect() {
+    let test = "a_stage_with_images_and_containers_goes_on_from_every_effect";
+    let (Some(engine), Some(_)) = (docker(test), image_registry(test)) else { return };
+    let whats = [
+        "docker.build",
+        "docker.copy",
+        "docker.exec",
+        "docker.exit",
+        "docker.inspect",
+        "docker.list",
+        "docker.pull",
+        "docker.push",
+        "docker.remove",
+        "docker.run",
+        "docker.save",
+        "docker.state",
+        "docker.tag",
+        "docker.wait-any",
+    ];
+    killed_everywhere(&scene::IMAGES, Duration::from_secs(20), &whats);
+    engine.nothing_left();
 }
 
 /// A run is killed, resumed, killed and resumed.

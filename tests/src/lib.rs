@@ -3,6 +3,7 @@
 //! The tests themselves are `tests/main.rs` and `tests/cases/`, one test binary of the package `cli` (only there does cargo say where
 //! the binary is).
 
+mod daemon;
 mod disk;
 mod engines;
 mod foreign;
@@ -23,6 +24,7 @@ mod told;
 pub mod world;
 pub mod xml;
 
+pub use daemon::Daemon;
 pub use disk::Disk;
 pub use engines::{Docker, ImageRegistry, docker, image_registry};
 pub use foreign::foreign;

@@ -13,6 +13,8 @@ use serde_json::json;
 struct Shared {
     files: Mutex<BTreeMap<String, Vec<u8>>>,
     asked: Mutex<Vec<String>>,
+    /// Whose packages it hands on: the address of the registry that npm knows, which ends with a slash.
+    npm: Mutex<Option<String>>,
 }
 
 /// Serves until the test process ends.
@@ -52,6 +54,13 @@ impl Registry {
 
     pub fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) {
         lock(&self.shared.files).insert(path.to_owned(), bytes.into());
+    }
+
+    /// From now on it also has what the machine's own npm can get, fetched as it is asked for.
+    pub fn hands_on_npm(&self) {
+        let known = made(Command::new("npm").args(["config", "get", "registry"]));
+        let known = String::from_utf8_lossy(&known).trim().trim_end_matches('/').to_owned();
+        *lock(&self.shared.npm) = Some(format!("{known}/"));
     }
 
     /// An npm package with one version, whose installation runs a shell script that it brings along.
@@ -118,12 +127,30 @@ impl Shared {
         }
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         lock(&self.asked).push(path.clone());
-        let found = lock(&self.files).get(&path).cloned();
+        let found = lock(&self.files).get(&path).cloned().or_else(|| self.fetched(&path, stream));
         let (status, body) = found.map_or((404, b"{}".to_vec()), |body| (200, body));
         let kind = if path.starts_with("/simple/") { "text/html" } else { "application/json" };
         write!(stream, "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len())?;
         stream.write_all(&body)?;
         Ok(true)
+    }
+
+    /// From the registry that npm knows; what names that one names this one then.
+    fn fetched(&self, path: &str, stream: &TcpStream) -> Option<Vec<u8>> {
+        let known = lock(&self.npm).clone()?;
+        let url = format!("{known}{}", path.trim_start_matches('/'));
+        let accepts = "accept: application/vnd.npm.install-v1+json, application/octet-stream, */*";
+        let output = Command::new("curl").args(["-sS", "--fail", "--location", "--retry", "3", "-H", accepts, &url]).output().ok()?;
+        if !output.status.success() {
+            return None;
+        }
+        let own = format!("http://localhost:{}/", stream.local_addr().ok()?.port());
+        let body = match path.ends_with(".tgz") {
+            true => output.stdout,
+            false => String::from_utf8_lossy(&output.stdout).replace(&known, &own).into_bytes(),
+        };
+        lock(&self.files).insert(path.to_owned(), body.clone());
+        Some(body)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::facts::{Facts, Trust};
 use crate::graph::list;
 use crate::model::{self, Environment, Pipeline, on, shown};
 use crate::node::{Key, Spanned, Value};
-use crate::plan::{CacheUse, Concurrency, KeyPart, SecretUse, Service};
+use crate::plan::{CacheUse, Concurrency, KeyPart, SecretUse, Service, ServiceSource};
 use crate::scalar::Scalar;
 use crate::values::Own;
 
@@ -71,7 +71,14 @@ pub(crate) fn services(pipeline: &Pipeline, values: &dyn Values, text: &str, dia
             env.extend(filled.map(|value| (key.name.clone(), value)));
         }
         // one without a source was told of, and keeps its place
-        let source = service.source.clone().unwrap_or(crate::plan::ServiceSource::Command(Vec::new()));
+        let mut source = service.source.clone().unwrap_or(ServiceSource::Command(Vec::new()));
+        if let (ServiceSource::Image(image), Some(written)) = (&mut source, &service.image) {
+            let mut expander = Expander { text, values, diagnostics, late: false };
+            // whose program runs beside a stage is nothing that anybody outside may choose
+            if let Some(filled) = expander.fill(&written.value, &written.span, Place::Authority("image")) {
+                image.image = filled.text;
+            }
+        }
         services.push(Service {
             name: service.name.name.clone(),
             span: service.name.span.clone(),

@@ -27,6 +27,8 @@ struct Stage {
     parts: &'static [&'static str],
     /// Its `commands` grant.
     commands: &'static str,
+    /// Whether it has the grant `docker`, for the scene's repository.
+    docker: bool,
 }
 
 const SHELL: &str = "commands = { in = \"process\", toolchain = \"system\", programs = [\"sh\"] }";
@@ -36,37 +38,54 @@ const STATE: &str = "artifacts = { state = { paths = [\"work/state.txt\"] } }";
 pub const ONCE: Scene = Scene {
     name: "once",
     stages: &[
-        Stage { name: "before", head: "", parts: &["wasi-http"], commands: "" },
+        Stage { name: "before", head: "", parts: &["wasi-http"], commands: "", docker: false },
         Stage {
             name: "once",
             head: "needs = [\"before\"]\nartifacts = { state = { paths = [\"work/state.txt\"] } }",
             parts: &["chance", "files", "http", "wasi-http", "once", "state"],
             commands: SHELL,
+            docker: false,
         },
-        Stage { name: "after", head: "consumes = [\"once.state\"]", parts: &["handed"], commands: "" },
+        Stage { name: "after", head: "consumes = [\"once.state\"]", parts: &["handed"], commands: "", docker: false },
     ],
 };
 
 pub const AGAIN: Scene = Scene {
     name: "again",
     stages: &[
-        Stage { name: "before", head: STATE, parts: &["state"], commands: "" },
+        Stage { name: "before", head: STATE, parts: &["state"], commands: "", docker: false },
         Stage {
             name: "again",
             head: "needs = [\"before\"]\nworkspace = \"shared\"",
             parts: &["repeatable", "http", "state"],
             commands: SHELL_AGAIN,
+            docker: false,
         },
-        Stage { name: "after", head: "needs = [\"again\"]\nconsumes = [\"before.state\"]", parts: &["handed"], commands: "" },
+        Stage {
+            name: "after",
+            head: "needs = [\"again\"]\nconsumes = [\"before.state\"]",
+            parts: &["handed"],
+            commands: "",
+            docker: false,
+        },
     ],
 };
 
 pub const BESIDE: Scene = Scene {
     name: "beside",
     stages: &[
-        Stage { name: "left", head: STATE, parts: &["http", "files", "chance", "state"], commands: "" },
-        Stage { name: "right", head: STATE, parts: &["files", "chance", "http", "state"], commands: "" },
-        Stage { name: "after", head: "needs = [\"right\"]\nconsumes = [\"left.state\"]", parts: &["handed"], commands: "" },
+        Stage { name: "left", head: STATE, parts: &["http", "files", "chance", "state"], commands: "", docker: false },
+        Stage { name: "right", head: STATE, parts: &["files", "chance", "http", "state"], commands: "", docker: false },
+        Stage { name: "after", head: "needs = [\"right\"]\nconsumes = [\"left.state\"]", parts: &["handed"], commands: "", docker: false },
+    ],
+};
+
+/// The scene's images are all called this, in the registry of the tests.
+pub const IMAGES: Scene = Scene {
+    name: "images",
+    stages: &[
+        Stage { name: "images", head: STATE, parts: &["docker", "state"], commands: "", docker: true },
+        Stage { name: "after", head: "consumes = [\"images.state\"]", parts: &["handed"], commands: "", docker: false },
     ],
 };
 
@@ -81,17 +100,25 @@ while (accept(my $c, $s)) {
 impl Scene {
     fn pipeline(&self, server: &str, marker: &str) -> String {
         let mut text = "format = 1\nname = \"killed\"\n".to_owned();
-        for Stage { name, head, parts, commands } in self.stages {
+        for Stage { name, head, parts, commands, docker } in self.stages {
             let own = format!("{{ url = \"{server}/{name}/**\", methods = [\"GET\", \"PUT\", \"DELETE\", \"POST\"], private = true }}");
+            let images = format!("{}/killed/{marker}", std::env::var("PIPELINE_TEST_REGISTRY").unwrap_or_default());
             let app = "{ url = \"http://app.stage:8099/**\", methods = [\"GET\"] }";
             write!(
                 text,
                 "\n[stage.{name}]\nuses = \"./durable.wasm\"\nenv = {{ MARKER = \"{marker}\" }}\n{head}\n\n\
-                 [stage.{name}.with]\nserver = \"{server}\"\nparts = {parts:?}\n\n[stage.{name}.grants]\n\
+                 [stage.{name}.with]\nserver = \"{server}\"\nrepository = \"{images}\"\nparts = {parts:?}\n\n[stage.{name}.grants]\n\
                  files = [{{ path = \"work\", access = \"write\" }}, {{ path = \"given\", access = \"read\" }}]\n\
                  http = [{own}, {app}]\n{commands}\n"
             )
             .expect("writing to a string");
+            if *docker {
+                writeln!(text, "\n[stage.{name}.grants.docker]\nfrom = [\"runner-test/busybox:1\"]\nmemory = \"64MiB\"")
+                    .expect("writing to a string");
+                for key in ["build", "run", "tag", "save", "push", "pull", "remove"] {
+                    writeln!(text, "{key} = [\"{images}:*\"]").expect("writing to a string");
+                }
+            }
         }
         text
     }
@@ -152,6 +179,8 @@ impl Trial {
             .file("durable.wasm", fs::read(guest("durable")).expect("the guest is built"))
             .file("given/text.txt", given)
             .file("given/serve.pl", SERVER)
+            .file("given/image/Dockerfile", "FROM runner-test/busybox:1\nCOPY given.txt /\n")
+            .file("given/image/given.txt", format!("of {marker}\n"))
             .file("work/given.txt", "from the checkout\n")
             .file("pipeline.toml", scene.pipeline(&world.url(), &marker));
         Trial { project, world, marker, scene: scene.stages }
@@ -205,9 +234,10 @@ impl Trial {
             let subject = event["subject"].as_str().unwrap_or_default();
             happened |= match event["effect"].as_str() {
                 Some("http.request") => self.world.has(subject),
-                Some("commands.start") => {
+                // what is swept meanwhile has run or has not, as a command
+                Some("commands.start" | "docker.run" | "docker.exec") => {
                     let line = subject.split("echo ").nth(1).and_then(|rest| rest.split(' ').next());
-                    line.is_some_and(|line| self.lines().lines().any(|one| one == line))
+                    line.is_some_and(|line| self.lines(&event["stage"]).lines().any(|one| one == line))
                 }
                 _ => return Err(format!("nothing else should be in doubt: {event}")),
             };
@@ -215,9 +245,10 @@ impl Trial {
         Ok(if happened || number.is_multiple_of(2) { "skip" } else { "retry" })
     }
 
-    /// What the commands of the stage `once` have written so far.
-    fn lines(&self) -> String {
-        fs::read_to_string(self.run().join("work").join("once.1").join("workspace").join("work").join("lines.txt")).unwrap_or_default()
+    /// What the commands of a stage have written so far.
+    fn lines(&self, stage: &Value) -> String {
+        let attempt = format!("{}.1", stage.as_str().unwrap_or_default());
+        fs::read_to_string(self.run().join("work").join(attempt).join("workspace/work/lines.txt")).unwrap_or_default()
     }
 
     /// The folder of the run.
@@ -247,7 +278,9 @@ impl Trial {
                 LineVerdict::Granted { .. } => &[Moment::Before, Moment::Between, Moment::After],
                 _ => &[Moment::Between, Moment::After],
             };
-            let delicate = matches!(line.verdict, LineVerdict::Granted { class: Class::Once, .. }) || line.what.starts_with("commands.");
+            let delicate = matches!(line.verdict, LineVerdict::Granted { class: Class::Once, .. })
+                || line.what.starts_with("commands.")
+                || line.what == "docker.exit";
             let (what, subject) = (&line.what, &line.subject);
             let point = |moment: &Moment| Point { number, moment: *moment, what: what.clone(), subject: subject.clone(), delicate };
             points.extend(moments.iter().map(point));

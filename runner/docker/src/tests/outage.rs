@@ -1,9 +1,6 @@
 //! Engines that are not there, or stop being there.
 
 use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt};
@@ -32,113 +29,27 @@ async fn an_engine_that_is_not_there_is_named() {
     assert!(error.contains("Connection refused"), "{error}");
 }
 
-/// An engine of a test's own, with a bridge of its own: one without any takes away the bridge of the machine's engine.
-struct Daemon {
-    process: Child,
-    folder: tempfile::TempDir,
-    bridge: String,
+#[path = "../../../../tests/src/daemon.rs"]
+mod daemon;
+
+use daemon::Daemon;
+
+fn daemon(test: &str, files: &[(&str, String)], more: &[&str]) -> Option<Daemon> {
+    let daemon = Daemon::start(files, more);
+    if daemon.is_none() {
+        skip(test, "there is no dockerd to start and stop. Get it with `apt-get install docker.io`");
+    }
+    daemon
 }
 
-fn ip(words: &str) -> bool {
-    Command::new("ip").args(words.split(' ')).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
-impl Daemon {
-    /// `more`: further options, which may name files of its folder as `@name`.
-    fn start(test: &str, files: &[(&str, String)], more: &[&str]) -> Option<Daemon> {
-        if Command::new("dockerd").arg("--version").stdout(Stdio::null()).status().is_err() {
-            skip(test, "there is no dockerd to start and stop. Get it with `apt-get install docker.io`");
-            return None;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        for (name, text) in files {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        static MADE: AtomicU8 = AtomicU8::new(0);
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let bridge = format!("rt{}-{number}", std::process::id());
-        let made = ip(&format!("link add {bridge} type bridge")) && ip(&format!("addr add 10.213.{number}.1/24 dev {bridge}"));
-        assert!(made, "a bridge for an engine of its own can't be made");
-        let mut command = Command::new("dockerd");
-        command.args(["--iptables=false", "--ip-masq=false", "--storage-driver=vfs", "--bridge", &bridge, "--host"]);
-        command.arg(format!("unix://{}", path("engine.sock")));
-        for (option, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
-            command.arg(option).arg(path(name));
-        }
-        command.args(more.iter().map(|word| word.strip_prefix('@').map_or((*word).to_owned(), path)));
-        let process = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        Some(Daemon { process, folder, bridge })
-    }
-
-    async fn engine(&self, endpoint: Endpoint) -> Engine {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            match Engine::at(endpoint.clone()).await {
-                Ok(engine) => return engine,
-                Err(error) if Instant::now() > deadline => {
-                    panic!("{error}\n{}", std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default())
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-            }
-        }
-    }
-
-    fn socket(&self) -> Endpoint {
-        socket(self.folder.path().join("engine.sock"))
-    }
-}
-
-impl Drop for Daemon {
-    /// What a killed engine leaves running ends with the processes that it started, which are told by its folder.
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let folder = self.folder.path().display().to_string();
-        for _ in 0..5 {
-            let of_it = processes(&folder);
-            for pid in &of_it {
-                let _ = Command::new("kill").args(["-9", pid]).status();
-            }
-            if of_it.is_empty() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        for mount in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(|path| Path::new(path).starts_with(&folder)) {
-            let _ = Command::new("umount").args(["-l", mount]).status();
-        }
-        ip(&format!("link del {}", self.bridge));
-    }
-}
-
-/// Numbers of the processes whose command line names a folder, and of what they started.
-fn processes(folder: &str) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
-    let all: Vec<(String, String, String)> = std::fs::read_dir("/proc")
-        .unwrap()
-        .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().into_string().ok().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))?;
-            let line = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.to_owned();
-            Some((pid, parent, line))
-        })
-        .collect();
-    let own = std::process::id().to_string();
+async fn engine(daemon: &Daemon, endpoint: Endpoint) -> Engine {
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let more: Vec<String> = all
-            .iter()
-            .filter(|(pid, parent, line)| *pid != own && !found.contains(pid) && (line.contains(folder) || found.contains(parent)))
-            .map(|(pid, _, _)| pid.clone())
-            .collect();
-        if more.is_empty() {
-            return found;
+        match Engine::at(endpoint.clone()).await {
+            Ok(engine) => return engine,
+            Err(error) if Instant::now() > deadline => panic!("{error}\n{}", daemon.log()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
-        found.extend(more);
     }
 }
 
@@ -182,13 +93,13 @@ async fn an_engine_is_spoken_to_over_tls() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("tcp://127.0.0.1:{port}");
     let options = ["--host", &address, "--tlsverify", "--tlscacert", "@ca.pem", "--tlscert", "@server.pem", "--tlskey", "@server-key.pem"];
-    let Some(daemon) = Daemon::start("tls", &files, &options) else { return };
+    let Some(daemon) = daemon("tls", &files, &options) else { return };
     let with = |ca: &str, certificate: &str, key: &str| {
-        let path = |name: &str| daemon.folder.path().join(name);
+        let path = |name: &str| daemon.folder().join(name);
         let tls = Some(Tls { ca: path(ca), certificate: path(certificate), key: path(key) });
         Endpoint { address: Address::Tcp { authority: format!("127.0.0.1:{port}"), tls }, from: "the test".to_owned() }
     };
-    let engine = daemon.engine(with("ca.pem", "cert.pem", "key.pem")).await;
+    let engine = engine(&daemon, with("ca.pem", "cert.pem", "key.pem")).await;
     assert!(!engine.is_local() && engine.endpoint() == address);
     give(&scene.engine, &engine).await;
     let owner = Owner { run: "r".into(), stage: "s".into(), attempt: 1, process: Owner::this_process() };
@@ -213,8 +124,8 @@ async fn an_engine_is_spoken_to_over_tls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_goes_away_is_an_error_at_once() {
     let Some(scene) = scene("outage").await else { return };
-    let Some(mut daemon) = Daemon::start("outage", &[], &[]) else { return };
-    let engine = daemon.engine(daemon.socket()).await;
+    let Some(mut daemon) = daemon("outage", &[], &[]) else { return };
+    let engine = engine(&daemon, socket(daemon.socket())).await;
     give(&scene.engine, &engine).await;
     let owner = Owner { run: "r".into(), stage: "s".into(), attempt: 1, process: Owner::this_process() };
     let container = engine.run(&owner, &sh("echo up; sleep 600")).await.unwrap();
@@ -226,7 +137,7 @@ async fn an_engine_that_goes_away_is_an_error_at_once() {
         tokio::time::timeout(Duration::from_secs(20), output.next()),
         async {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            daemon.process.kill().unwrap();
+            daemon.kill();
         }
     );
     let lost = waiting.expect("it does not hang").unwrap_err();

@@ -13,6 +13,8 @@ pub struct Service {
     pub name: Key,
     /// `None` if it is missing or wrong, which was reported.
     pub source: Option<ServiceSource>,
+    /// The image as it is written, not yet interpolated.
+    pub image: Option<Spanned<String>>,
     /// Values are scalars, not yet interpolated.
     pub env: Vec<(Key, Node)>,
     pub toolchains: Vec<String>,
@@ -33,9 +35,10 @@ impl Service {
     pub(super) fn read(key: &Key, node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Service> {
         let what = format!("[service.{}]", shown(&key.name));
         let mut reader = TableReader::new(node, what.clone(), diagnostics)?;
-        let (image, command) = (reader.take("image").is_some(), reader.take("command").is_some());
-        let source = match (image, command) {
-            (true, false) => container(&mut reader).map(ServiceSource::Image),
+        let (contained, command) = (reader.take("image").is_some(), reader.take("command").is_some());
+        let image = if contained { reader.string("image") } else { None };
+        let source = match (contained, command) {
+            (true, false) => image.as_ref().and_then(|image| container(image, &mut reader)).map(ServiceSource::Image),
             (false, true) => program(&mut reader, "command").map(ServiceSource::Command),
             (both, _) => {
                 let (code, message) = if both {
@@ -73,15 +76,16 @@ impl Service {
         let needs = unique(reader.strings("needs").unwrap_or_default(), "`needs`", reader.diagnostics);
         let optional = reader.boolean("optional").is_some_and(|flag| flag.value);
         reader.finish();
-        Some(Service { name: key.clone(), source, env, toolchains, network, ready, needs, optional })
+        Some(Service { name: key.clone(), source, image, env, toolchains, network, ready, needs, optional })
     }
 }
 
-fn container(reader: &mut TableReader<'_>) -> Option<ImageService> {
-    let image = reader.string("image")?;
-    if image.value.is_empty() || image.value.contains(|c: char| c.is_whitespace() || c == '$') {
-        let message = "`image` is an image's name, as it is";
-        reader.diagnostics.push(Diagnostic::error("bad-value", image.span, message).hint("write \"mysql:8.0\", or one with its digest"));
+fn container(image: &Spanned<String>, reader: &mut TableReader<'_>) -> Option<ImageService> {
+    if image.value.is_empty() || image.value.contains(char::is_whitespace) {
+        let message = "`image` is an image's name";
+        reader
+            .diagnostics
+            .push(Diagnostic::error("bad-value", image.span.clone(), message).hint("write \"mysql:8.0\", or one with its digest"));
         return None;
     }
     let entrypoint = reader.take("entrypoint").is_some().then(|| program(reader, "entrypoint"));
@@ -103,7 +107,7 @@ fn container(reader: &mut TableReader<'_>) -> Option<ImageService> {
         Some(found) => found,
         None => None,
     };
-    Some(ImageService { image: image.value, entrypoint, arguments, ports, tmpfs, ceilings })
+    Some(ImageService { image: image.value.clone(), entrypoint, arguments, ports, tmpfs, ceilings })
 }
 
 fn ports(reader: &mut TableReader<'_>) -> Vec<u16> {

@@ -10,7 +10,7 @@ use runner_sdk::{Failure, files, http};
 use crate::files::Diary;
 
 /// How often something is looked for and done again.
-const TRIES: u32 = 5;
+pub const TRIES: u32 = 5;
 
 /// With the project's word as `$0`.
 fn shell(script: &str) -> Command {
@@ -57,7 +57,7 @@ fn appends(line: &str) -> Result<(), Failure> {
     Err(Failure::errored(format_args!("{line} never came")))
 }
 
-fn there(line: &str) -> Result<bool, Failure> {
+pub fn there(line: &str) -> Result<bool, Failure> {
     let lines = files::read_optional("work/lines.txt")?.unwrap_or_default();
     Ok(String::from_utf8_lossy(&lines).lines().any(|one| one == line))
 }

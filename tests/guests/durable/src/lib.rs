@@ -8,6 +8,7 @@
 mod bindings;
 mod chance;
 mod commands;
+mod docker;
 mod files;
 mod network;
 
@@ -21,6 +22,9 @@ struct Durable;
 struct Settings {
     /// `http://127.0.0.1:8080`
     server: String,
+    /// `127.0.0.1:5000/killed/a`: where the part `docker` may push.
+    #[serde(default)]
+    repository: String,
     parts: Vec<Part>,
 }
 
@@ -37,6 +41,8 @@ enum Part {
     /// Commands that may run twice, and a server in the background.
     Repeatable,
     Chance,
+    /// An image and its containers.
+    Docker,
     /// Writes `work/state.txt`: everything that is there.
     State,
     /// Looks at what an earlier stage left in `work/state.txt`.
@@ -58,6 +64,7 @@ impl Stage for Durable {
                 Part::Once => commands::once()?,
                 Part::Repeatable => commands::repeatable(diary.as_mut())?,
                 Part::Chance => chance::everything()?,
+                Part::Docker => docker::everything(&settings.repository)?,
                 Part::State => files::state()?,
                 Part::Handed => files::handed()?,
             }

@@ -1,0 +1,214 @@
+//! The plugin `build-image` on real engines and registries: what it pushes when they come and go, and what it makes without Docker.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use end_to_end::{Daemon, Docker, ImageRegistry, Project, docker, skipped};
+use serde_json::Value;
+
+use crate::RUNNER;
+
+const DOCKERFILE: &str = "FROM runner-test/busybox:1\nCOPY hello.txt /\n";
+
+/// A stage that builds `app/` and pushes it. `with`: further settings.
+fn dockerfile(registry: &str, with: &str) -> Project {
+    let pipeline = format!(
+        "format = 1\nname = \"shop\"\n\n[stage.image]\nuses = \"build-image\"\ntimeout = \"3m\"\n[stage.image.with]\ncontext = \"app\"\n\
+         tags = [\"{registry}/shop:1\"]\n{with}\n[stage.image.grants]\nfiles = [{{ path = \"app\", access = \"read\" }}]\n\
+         [stage.image.grants.docker]\nbuild = [\"*/shop:*\"]\nfrom = [\"runner-test/busybox:1\"]\npush = [\"*/shop:*\", \"*/*/shop:*\"]\ntag = [\"*/*/shop:*\"]\n"
+    );
+    Project::new(RUNNER).file("pipeline.toml", pipeline).file("app/Dockerfile", DOCKERFILE).file("app/hello.txt", "hello\n")
+}
+
+fn manifest(registry: &ImageRegistry, path: &str) -> Option<(Value, String)> {
+    let accepts = "accept: application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
+    let url = format!("http://{}/v2/{path}", registry.address());
+    let output = Command::new("curl").args(["-sS", "--fail", "-i", "-H", accepts, &url]).output().expect("curl is there");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let (head, body) = text.split_once("\r\n\r\n").filter(|_| output.status.success())?;
+    let digest = head.lines().find_map(|line| line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("docker-content-digest")));
+    Some((serde_json::from_str(body).expect("JSON"), digest?.1.to_owned()))
+}
+
+fn taken_away(engine: &Docker, names: &[String]) {
+    for name in names {
+        engine.run(&["image", "rm", name]);
+    }
+    engine.nothing_left();
+}
+
+#[test]
+fn a_push_waits_for_a_registry_that_comes_back() {
+    let test = "a_push_waits_for_a_registry_that_comes_back";
+    let (Some(engine), Some(mut registry)) = (docker(test), ImageRegistry::start(test)) else { return };
+    let project = dockerfile(&registry.address(), "push-delay = \"500ms\"");
+    registry.stop();
+    let running = project.start(&["exec", "--format", "plain"]);
+    running.wait_until("(2 of 4)");
+    registry.resume();
+    let finished = running.finish().expect(0);
+    let waits: Vec<&str> = finished.stdout.lines().filter(|line| line.contains("trying again in")).collect();
+    assert!(waits.len() >= 2 && waits[0].contains("was not pushed") && waits[0].contains("(1 of 4)"), "{waits:?}\n{}", finished.stdout);
+    let (_, digest) = manifest(&registry, "shop/manifests/1").expect("it is there");
+    assert!(finished.stdout.contains(&digest[..19]), "{digest}\n{}", finished.stdout);
+    taken_away(&engine, &[format!("{}/shop:1", registry.address())]);
+}
+
+#[test]
+fn another_registry_takes_what_the_first_does_not() {
+    let test = "another_registry_takes_what_the_first_does_not";
+    let (Some(engine), Some(mut gone), Some(other)) = (docker(test), ImageRegistry::start(test), ImageRegistry::start(test)) else {
+        return;
+    };
+    gone.stop();
+    let with = format!("push-delay = \"50ms\"\npush-retries = 1\nfallback-registry = \"{}/copies\"", other.address());
+    let project = dockerfile(&gone.address(), &with);
+    let finished = project.run(&["exec", "--format", "plain"]).expect(0);
+    assert!(finished.stdout.contains(&other.address()), "{}", finished.stdout);
+    assert!(manifest(&other, "copies/shop/manifests/1").is_some());
+    taken_away(&engine, &[format!("{}/shop:1", gone.address()), format!("{}/copies/shop:1", other.address())]);
+}
+
+#[test]
+fn what_a_dockerfile_takes_without_a_grant_is_denied_before_the_engine_builds() {
+    let test = "what_a_dockerfile_takes_without_a_grant_is_denied_before_the_engine_builds";
+    let (Some(engine), Some(registry)) = (docker(test), ImageRegistry::start(test)) else { return };
+    let project = dockerfile(&registry.address(), "");
+    project.write("app/Dockerfile", "FROM runner-test/busybox:1\nCOPY --from=runner-test/node:20 /usr /usr\n");
+    project
+        .run(&["exec", "--format", "plain"])
+        .expect(1)
+        .says("runner-test/node:20")
+        .says("from = [\"runner-test/busybox:1\", \"runner-test/node:20\"]")
+        .never_says("Step ");
+    assert!(manifest(&registry, "shop/manifests/1").is_none());
+    engine.nothing_left();
+}
+
+/// An engine that ends in the middle is an error that says so; with a retry, the stage passes once it is back.
+#[test]
+fn an_engine_that_is_restarted_is_an_error_and_then_a_retry() {
+    let test = "an_engine_that_is_restarted_is_an_error_and_then_a_retry";
+    let Some(engine) = docker(test) else { return };
+    let Some(mut daemon) = Daemon::start(&[], &[]) else {
+        return skipped("there is no dockerd to start and stop. Get it with `apt-get install docker.io`");
+    };
+    let host = format!("unix://{}", daemon.socket().display());
+    let of_it = |arguments: &[&str]| Command::new("docker").env("DOCKER_HOST", &host).args(arguments).output().expect("docker starts");
+    let up = |daemon: &Daemon| {
+        let began = Instant::now();
+        while !of_it(&["version"]).status.success() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{}", daemon.log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    up(&daemon);
+    let image = daemon.folder().join("busybox.tar");
+    let image = image.to_str().expect("text");
+    engine.run(&["save", "-o", image, "runner-test/busybox:1"]);
+    assert!(of_it(&["load", "-i", image]).status.success());
+    let pipeline = |retries: u32| {
+        format!(
+            "format = 1\nname = \"shop\"\n\n[stage.tool]\nuses = \"command\"\nretries = {{ count = {retries}, delay = \"15s\" }}\ntimeout = \"2m\"\n\
+             [stage.tool.with]\nscript = \"echo it is up; sleep 5; echo and over\"\n\
+             [stage.tool.grants]\ncommands = {{ in = \"container\", image = \"runner-test/busybox:1\", programs = [\"sh\"] }}\n"
+        )
+    };
+    for retries in [0, 1] {
+        let project = Project::new(RUNNER).file("pipeline.toml", pipeline(retries)).env("DOCKER_HOST", &host);
+        let running = project.start(&["exec", "--format", "plain"]);
+        running.wait_until("it is up");
+        daemon.kill();
+        if retries == 1 {
+            running.wait_until("broke");
+        }
+        daemon.again();
+        up(&daemon);
+        let finished = running.finish().expect(if retries == 0 { 1 } else { 0 });
+        assert!(finished.stdout.contains("the connection to the Docker engine at unix://"), "{}", finished.stdout);
+        assert_eq!(finished.stdout.contains("and over"), retries == 1, "{}", finished.stdout);
+        // what the attempt could not remove goes with the next command
+        project.run(&["gc"]).expect(0);
+        let left = of_it(&["ps", "--all", "--format", "{{.Names}} {{.Labels}}"]);
+        assert_eq!(String::from_utf8_lossy(&left.stdout), "");
+    }
+}
+
+const FROM_FILES: &str = r#"format = 1
+name = "shop"
+
+[secret.cosign]
+from = "file:KEY"
+
+[stage.image]
+uses = "build-image"
+[stage.image.with]
+tags = ["REGISTRY/acme/shop:1"]
+from-files = [{ path = "bin/shop", to = "/bin/shop", mode = "0755" }, { path = "static", to = "/srv/" }]
+entrypoint = ["/bin/shop"]
+expose = ["8080"]
+sign = { key = "cosign" }
+[stage.image.grants]
+files = [{ path = ".", access = "read" }]
+http = [{ url = "http://REGISTRY/v2/acme/shop/**", methods = ["GET", "HEAD", "POST", "PATCH", "PUT"] }]
+secrets = { sign = ["cosign"] }
+"#;
+
+/// No engine: the bytes are the same whoever makes them, they run where there is one, and the signature is what openssl says it is.
+#[test]
+fn an_image_is_made_of_files_without_docker() {
+    let test = "an_image_is_made_of_files_without_docker";
+    let (Some(engine), Some(registry)) = (docker(test), ImageRegistry::start(test)) else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").args(arguments).output().expect("openssl is there");
+        assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &at("key.pem")]);
+    openssl(&["pkey", "-in", &at("key.pem"), "-pubout", "-out", &at("public.pem")]);
+    // a program that needs nothing
+    let busybox = engine.run(&["create", "--network", "none", "runner-test/busybox:1", "true"]);
+    engine.run(&["cp", &format!("{busybox}:/bin/busybox"), &at("busybox")]);
+    engine.run(&["rm", &busybox]);
+    let mut digests = Vec::new();
+    for name in ["one", "two"] {
+        let project = Project::new(RUNNER)
+            .file("pipeline.toml", FROM_FILES.replace("REGISTRY", &registry.address()).replace("KEY", &at("key.pem")))
+            .file("bin/shop", std::fs::read(at("busybox")).expect("the program"))
+            .file("static/a.txt", "a\n")
+            .file("static/sub/b.txt", "b\n")
+            .file(&format!("{name}.txt"), "is in no image")
+            .env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+        let told = project.run(&["exec", "--format", "json"]).expect(0).told();
+        let outputs = told.ended("image").outputs;
+        let digest = outputs.iter().find(|(name, _)| name == "digest").expect("a digest").1.clone();
+        assert_eq!(manifest(&registry, "acme/shop/manifests/1").expect("it is there").1, digest);
+        digests.push(digest);
+    }
+    assert_eq!(digests[0], digests[1]);
+
+    let reference = format!("{}/acme/shop@{}", registry.address(), digests[0]);
+    engine.run(&["pull", "--quiet", &reference]);
+    assert_eq!(engine.run(&["run", "--rm", "--network", "none", &reference, "cat", "/srv/a.txt", "/srv/sub/b.txt"]), "a\nb");
+    engine.run(&["image", "rm", &reference]);
+
+    let (signature, _) = manifest(&registry, &format!("acme/shop/manifests/{}.sig", digests[0].replace(':', "-"))).expect("a signature");
+    let layer = &signature["layers"][0];
+    let payload = Command::new("curl")
+        .args([
+            "-sS",
+            "--fail",
+            &format!("http://{}/v2/acme/shop/blobs/{}", registry.address(), layer["digest"].as_str().expect("a digest")),
+        ])
+        .output()
+        .expect("curl is there")
+        .stdout;
+    assert!(String::from_utf8_lossy(&payload).contains(&digests[0]));
+    std::fs::write(at("payload"), payload).expect("a file");
+    let encoded = layer["annotations"]["dev.cosignproject.cosign/signature"].as_str().expect("a signature");
+    std::fs::write(at("signature.b64"), encoded).expect("a file");
+    openssl(&["base64", "-d", "-A", "-in", &at("signature.b64"), "-out", &at("signature")]);
+    openssl(&["dgst", "-sha256", "-verify", &at("public.pem"), "-signature", &at("signature"), &at("payload")]);
+    engine.nothing_left();
+}

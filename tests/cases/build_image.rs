@@ -11,11 +11,13 @@ use crate::RUNNER;
 const DOCKERFILE: &str = "FROM runner-test/busybox:1\nCOPY hello.txt /\n";
 
 /// A stage that builds `app/` and pushes it. `with`: further settings.
-fn dockerfile(registry: &str, with: &str) -> Project {
+fn dockerfile(registry: &str, with: &str, others: &[String]) -> Project {
+    let names: Vec<String> =
+        std::iter::once(registry).chain(others.iter().map(String::as_str)).map(|place| format!("{place}/shop:*")).collect();
     let pipeline = format!(
         "format = 1\nname = \"shop\"\n\n[stage.image]\nuses = \"build-image\"\ntimeout = \"3m\"\n[stage.image.with]\ncontext = \"app\"\n\
          tags = [\"{registry}/shop:1\"]\n{with}\n[stage.image.grants]\nfiles = [{{ path = \"app\", access = \"read\" }}]\n\
-         [stage.image.grants.docker]\nbuild = [\"*/shop:*\"]\nfrom = [\"runner-test/busybox:1\"]\npush = [\"*/shop:*\", \"*/*/shop:*\"]\ntag = [\"*/*/shop:*\"]\n"
+         [stage.image.grants.docker]\nbuild = {names:?}\nfrom = [\"runner-test/busybox:1\"]\npush = {names:?}\n"
     );
     Project::new(RUNNER).file("pipeline.toml", pipeline).file("app/Dockerfile", DOCKERFILE).file("app/hello.txt", "hello\n")
 }
@@ -41,9 +43,9 @@ fn taken_away(engine: &Docker, names: &[String]) {
 fn a_push_waits_for_a_registry_that_comes_back() {
     let test = "a_push_waits_for_a_registry_that_comes_back";
     let (Some(engine), Some(mut registry)) = (docker(test), ImageRegistry::start(test)) else { return };
-    let project = dockerfile(&registry.address(), "push-delay = \"500ms\"");
+    let project = dockerfile(&registry.address(), "push-delay = \"500ms\"", &[]);
     registry.stop();
-    let running = project.start(&["exec", "--format", "plain"]);
+    let running = project.start(&["exec", "--format", "plain", "--verbose"]);
     running.wait_until("(2 of 4)");
     registry.resume();
     let finished = running.finish().expect(0);
@@ -62,7 +64,7 @@ fn another_registry_takes_what_the_first_does_not() {
     };
     gone.stop();
     let with = format!("push-delay = \"50ms\"\npush-retries = 1\nfallback-registry = \"{}/copies\"", other.address());
-    let project = dockerfile(&gone.address(), &with);
+    let project = dockerfile(&gone.address(), &with, &[format!("{}/copies", other.address())]);
     let finished = project.run(&["exec", "--format", "plain"]).expect(0);
     assert!(finished.stdout.contains(&other.address()), "{}", finished.stdout);
     assert!(manifest(&other, "copies/shop/manifests/1").is_some());
@@ -73,11 +75,11 @@ fn another_registry_takes_what_the_first_does_not() {
 fn what_a_dockerfile_takes_without_a_grant_is_denied_before_the_engine_builds() {
     let test = "what_a_dockerfile_takes_without_a_grant_is_denied_before_the_engine_builds";
     let (Some(engine), Some(registry)) = (docker(test), ImageRegistry::start(test)) else { return };
-    let project = dockerfile(&registry.address(), "");
+    let project = dockerfile(&registry.address(), "", &[]);
     project.write("app/Dockerfile", "FROM runner-test/busybox:1\nCOPY --from=runner-test/node:20 /usr /usr\n");
     project
         .run(&["exec", "--format", "plain"])
-        .expect(1)
+        .expect(5)
         .says("runner-test/node:20")
         .says("from = [\"runner-test/busybox:1\", \"runner-test/node:20\"]")
         .never_says("Step ");
@@ -116,7 +118,7 @@ fn an_engine_that_is_restarted_is_an_error_and_then_a_retry() {
     };
     for retries in [0, 1] {
         let project = Project::new(RUNNER).file("pipeline.toml", pipeline(retries)).env("DOCKER_HOST", &host);
-        let running = project.start(&["exec", "--format", "plain"]);
+        let running = project.start(&["exec", "--format", "plain", "--verbose"]);
         running.wait_until("it is up");
         daemon.kill();
         if retries == 1 {
@@ -144,8 +146,8 @@ from = "file:KEY"
 uses = "build-image"
 [stage.image.with]
 tags = ["REGISTRY/acme/shop:1"]
-from-files = [{ path = "bin/shop", to = "/bin/shop", mode = "0755" }, { path = "static", to = "/srv/" }]
-entrypoint = ["/bin/shop"]
+from-files = [{ path = "bin/busybox", to = "/bin/busybox", mode = "0755" }, { path = "static", to = "/srv/" }]
+entrypoint = ["/bin/busybox"]
 expose = ["8080"]
 sign = { key = "cosign" }
 [stage.image.grants]
@@ -175,7 +177,7 @@ fn an_image_is_made_of_files_without_docker() {
     for name in ["one", "two"] {
         let project = Project::new(RUNNER)
             .file("pipeline.toml", FROM_FILES.replace("REGISTRY", &registry.address()).replace("KEY", &at("key.pem")))
-            .file("bin/shop", std::fs::read(at("busybox")).expect("the program"))
+            .file("bin/busybox", std::fs::read(at("busybox")).expect("the program"))
             .file("static/a.txt", "a\n")
             .file("static/sub/b.txt", "b\n")
             .file(&format!("{name}.txt"), "is in no image")

@@ -103,6 +103,8 @@ fn feastfrenzy_is_delivered() {
 #[test]
 fn feastfrenzy_says_who_may_what() {
     let project = Project::copy_of(RUNNER, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/feastfrenzy"));
+    git(&project, &["init", "-q", "-b", "main"]);
+    commit(&project, "everything");
     project
         .run(&["plan"])
         .expect(0)

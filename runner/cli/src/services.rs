@@ -1,7 +1,8 @@
 //! The services of an attempt: up before its component starts, down after it has ended.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use capability_commands::{Bridge, JailLauncher, Place, ServiceRoom, StageContain
 use docker::{ImageLauncher, Owner, Pod, PodSpec, StagePod};
 use event::{EventSink, FailureKind};
 use host::{Finished, Stop};
-use pipeline::plan::{Bound, Plan, Service, ServiceSource, Stage};
+use pipeline::plan::{Bound, MountSource, Plan, Service, ServiceSource, Stage};
 use service::{LaunchError, Launched, Launcher, Launching, Order, Services};
 use tokio::sync::watch;
 use workspace::AttemptFolders;
@@ -29,6 +30,8 @@ pub struct Beside {
     jail: Option<Arc<StageJail>>,
     pod: Option<Arc<StagePod>>,
     containers: Option<Arc<StageContainers>>,
+    /// What services in containers see of the checkout, copied.
+    checkout: PathBuf,
     services: Option<Services>,
     bridges: Arc<Mutex<Vec<Bridge>>>,
 }
@@ -57,6 +60,11 @@ impl Beside {
             workspace::remove_tree(&folder).map_err(|error| error.to_string())?;
             let sockets = folder.join("pod");
             make(&sockets).map_err(|error| format!("{}: {error}", sockets.display()))?;
+            beside.checkout = folder.join("checkout");
+            let mounted = mounted(&images);
+            if !mounted.is_empty() {
+                workspace::copy_parts(&plan.root, mounted, &beside.checkout).map_err(|error| error.to_string())?;
+            }
             let owner = Owner {
                 run: setting.run.clone(),
                 stage: setting.stage.as_str().to_owned(),
@@ -166,9 +174,26 @@ impl Beside {
     fn launchers(&self, setting: &Arc<Setting>) -> Launchers {
         let jail = self.jail.as_ref().map(|jail| JailLauncher { jail: jail.clone(), setting: setting.clone() });
         let log = setting.log.clone();
-        let images = self.pod.as_ref().map(|pod| ImageLauncher { pod: pod.clone(), note: Box::new(move |text: &str| log.note(text)) });
+        let images = self.pod.as_ref().map(|pod| ImageLauncher {
+            pod: pod.clone(),
+            checkout: self.checkout.clone(),
+            note: Box::new(move |text: &str| log.note(text)),
+        });
         Launchers { jail, images, setting: setting.clone(), bridges: self.bridges.clone() }
     }
+}
+
+/// The paths of the checkout that services mount.
+fn mounted<'a>(images: &[&'a Service]) -> BTreeSet<&'a str> {
+    let containers = images.iter().filter_map(|service| match &service.source {
+        ServiceSource::Image(container) => Some(container),
+        ServiceSource::Command(_) => None,
+    });
+    let of_checkout = containers.flat_map(|container| &container.mounts).filter_map(|mount| match &mount.from {
+        MountSource::Checkout(path) => Some(path.as_str()),
+        MountSource::Volume { .. } => None,
+    });
+    of_checkout.collect()
 }
 
 /// Each service by what can start it.

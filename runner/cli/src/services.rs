@@ -61,10 +61,6 @@ impl Beside {
             let sockets = folder.join("pod");
             make(&sockets).map_err(|error| format!("{}: {error}", sockets.display()))?;
             beside.checkout = folder.join("checkout");
-            let mounted = mounted(&images);
-            if !mounted.is_empty() {
-                workspace::copy_parts(&plan.root, mounted, &beside.checkout).map_err(|error| error.to_string())?;
-            }
             let owner = Owner {
                 run: setting.run.clone(),
                 stage: setting.stage.as_str().to_owned(),
@@ -122,6 +118,7 @@ impl Beside {
         if stage.services.is_empty() {
             return Ok(());
         }
+        copy_mounted(plan, stage, self.checkout.clone()).await?;
         let launcher = self.launchers(setting);
         let log = |name: &str| {
             let path = folders.log.with_extension(format!("service-{name}.log"));
@@ -183,17 +180,32 @@ impl Beside {
     }
 }
 
-/// The paths of the checkout that services mount.
-fn mounted<'a>(images: &[&'a Service]) -> BTreeSet<&'a str> {
-    let containers = images.iter().filter_map(|service| match &service.source {
-        ServiceSource::Image(container) => Some(container),
-        ServiceSource::Command(_) => None,
-    });
-    let of_checkout = containers.flat_map(|container| &container.mounts).filter_map(|mount| match &mount.from {
-        MountSource::Checkout(path) => Some(path.as_str()),
-        MountSource::Volume { .. } => None,
-    });
-    of_checkout.collect()
+/// Copies what the services of a stage see of the checkout.
+async fn copy_mounted(plan: &Plan, stage: &Stage, to: PathBuf) -> Result<(), Finished> {
+    let paths = mounted(plan, stage);
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let root = plan.root.clone();
+    let copied = attempt::blocking(move || workspace::copy_parts(&root, paths.iter().map(String::as_str), &to)).await;
+    match copied {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Finished::failed(FailureKind::Errored, format!("what a service mounts can't be had: {error}"))),
+    }
+}
+
+/// The paths of the checkout that a stage's services mount.
+fn mounted(plan: &Plan, stage: &Stage) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for &index in &stage.services {
+        let ServiceSource::Image(container) = &plan.services[index].source else { continue };
+        for mount in &container.mounts {
+            if let MountSource::Checkout(path) = &mount.from {
+                paths.insert(path.clone());
+            }
+        }
+    }
+    paths
 }
 
 /// Each service by what can start it.

@@ -54,6 +54,7 @@ pub struct Service {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a pipeline has a handful")]
 pub enum ServiceSource {
     /// A confined process: the program and its arguments.
     Command(Vec<String>),

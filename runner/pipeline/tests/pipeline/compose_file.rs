@@ -235,6 +235,25 @@ fn mistakes(world: &World, text: &str) -> String {
     render(&errors, &sources, false)
 }
 
+/// Keys of a service that compose knows and that can't be had.
+const KEYS: &str = "annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent configs cpu_count cpu_percent cpu_period cpu_quota \
+     cpu_rt_period cpu_rt_runtime cpu_shares cpuset credential_spec develop device_cgroup_rules devices dns dns_opt dns_search domainname extends \
+     external_links extra_hosts gpus group_add ipc isolation label_file links logging mac_address mem_reservation mem_swappiness memswap_limit models \
+     network_mode oom_kill_disable oom_score_adj pid post_start pre_stop privileged provider pull_policy runtime scale secrets security_opt shm_size \
+     stdin_open storage_opt sysctls tty ulimits use_api_socket userns_mode uts volumes_from";
+
+#[test]
+fn every_key_of_compose_is_read_or_refused() {
+    for key in KEYS.split_whitespace() {
+        let yaml: &'static str = format!("services:\n  a:\n    image: a\n    {key}: x\n").leak();
+        let found = mistakes(&world(&[("compose.yaml", yaml)]), &text(""));
+        let (first, place) = (format!("error[compose-unsupported]: `services.a.{key}` can't be had"), "compose.yaml:4:5");
+        let whole = found.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(whole.starts_with(&first) && whole.contains(place) && whole.contains("= help:"), "{found}");
+        assert_eq!(found.matches("error[").count(), 1, "{found}");
+    }
+}
+
 /// One service, with these lines.
 const REFUSED: &[&str] = &[
     "    build: .",

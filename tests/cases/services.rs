@@ -388,3 +388,76 @@ fn databases_serve_a_stage_in_containers() {
     assert!(told.log("test").contains("0\nOK\n"), "{}", told.printed());
     docker.nothing_left();
 }
+
+/// A database with what a job put into it, and a cache: the shape of what projects test with.
+const COMPOSE: &str = "\
+x-image: &image { image: \"runner-test/mariadb:${TAG}\", volumes: [\"./db/init.sql:/init.sql:ro\"] }
+services:
+  mysql:
+    <<: *image
+    restart: always
+    volumes: [\"data:/var/lib/mysql\"]
+    env_file: mysql.env
+    ports: [3306]
+    healthcheck: { test: [CMD, mysqladmin, ping], interval: 1s, timeout: 5s, retries: 30 }
+  seed:
+    <<: *image
+    entrypoint: [sh, -c]
+    command: [\"mysql -h mysql -u root $$MYSQL_DATABASE < /init.sql\"]
+    env_file: [mysql.env, { path: none.env, required: false }]
+    depends_on: { mysql: { condition: service_healthy } }
+    read_only: true
+    tmpfs: /tmp
+  redis:
+    image: runner-test/redis:1
+    depends_on: { seed: { condition: service_completed_successfully } }
+    healthcheck: { test: redis-cli ping, interval: 1s }
+  web:
+    build: .
+    privileged: true
+volumes:
+  data:
+";
+
+#[test]
+fn services_of_a_compose_file_serve_a_stage() {
+    let test = "services_of_a_compose_file_serve_a_stage";
+    let Some(docker) = docker(test) else { return };
+    for image in ["runner-test/mariadb:1", "runner-test/redis:1"] {
+        if !docker.output(&["image", "inspect", image]).status.success() {
+            skipped(&format!("{test} needs the image {image}: `tests/engines/docker up`"));
+            return;
+        }
+    }
+    let services = "[service.backend]\ncompose = \"ci/compose.yaml\"\nservices = [\"redis\"]\nenv = { TAG = 1 }\n";
+    let script = "mysql -h mysql -u root -N -e 'select name from shop.items'\nmysql -h mysql -u root -e 'drop table shop.items'";
+    let text = pipeline(services, "\"backend\"", READ, script)
+        .replace("in = \"process\", toolchain = \"system\"", "in = \"container\", image = \"runner-test/mariadb:1\"");
+    let project = Project::with_pipeline(RUNNER, &text)
+        .file("ci/compose.yaml", COMPOSE)
+        .file("ci/mysql.env", "MYSQL_DATABASE=shop\n")
+        .file("ci/db/init.sql", "create table items (name varchar(20));\ninsert into items values ('of-the-job');\n");
+    project.run(&["check"]).expect(0).says("`restart` has no effect");
+    let plan = ["image runner-test/mariadb:1, reads ci/db/init.sql", "ready when it ends with 0", "after seed", "mysql, seed, redis"];
+    let _ = plan.iter().fold(project.run(&["plan"]).expect(0), |finished, text| finished.says(text));
+    project.run(&["plan", "--expanded"]).expect(0).says("[service.seed]").says("ci/compose.yaml:12").never_says("service.web");
+    for _ in 0..2 {
+        let told = project.exec_json().expect(0).told();
+        assert!(told.log("test").contains("of-the-job\n"), "fresh for each attempt: {}", told.printed());
+        for service in ["mysql", "seed", "redis"] {
+            assert_eq!(states(&told, service), ["started", "ready"]);
+        }
+        docker.nothing_left();
+    }
+    project.replace("ci/db/init.sql", "insert into items", "insert into nothing");
+    project.exec().expect(1).says("service `seed` ended before it was ready (exit 1)").says("nothing");
+    docker.nothing_left();
+
+    std::fs::remove_file(project.path().join("ci/db/init.sql")).expect("the file is there");
+    std::os::unix::fs::symlink("/etc/passwd", project.path().join("ci/db/init.sql")).expect("a link");
+    project.exec().expect(1).says("what a service mounts can't be had").says("ci/db/init.sql").never_says("root:");
+    docker.nothing_left();
+
+    project.replace("pipeline.toml", "services = [\"redis\"]", "services = [\"web\"]");
+    project.run(&["check"]).expect(3).says("compose-unsupported").says("ci/compose.yaml:23:5").says("ci/compose.yaml:24:5");
+}

@@ -1,7 +1,8 @@
 //! The services of an attempt: up before its component starts, down after it has ended.
 
+use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use capability_commands::{Bridge, JailLauncher, Place, ServiceRoom, StageContain
 use docker::{ImageLauncher, Owner, Pod, PodSpec, StagePod};
 use event::{EventSink, FailureKind};
 use host::{Finished, Stop};
-use pipeline::plan::{Bound, Plan, Service, ServiceSource, Stage};
+use pipeline::plan::{Bound, MountSource, Plan, Service, ServiceSource, Stage};
 use service::{LaunchError, Launched, Launcher, Launching, Order, Services};
 use tokio::sync::watch;
 use workspace::AttemptFolders;
@@ -29,6 +30,8 @@ pub struct Beside {
     jail: Option<Arc<StageJail>>,
     pod: Option<Arc<StagePod>>,
     containers: Option<Arc<StageContainers>>,
+    /// What services in containers see of the checkout, copied.
+    checkout: PathBuf,
     services: Option<Services>,
     bridges: Arc<Mutex<Vec<Bridge>>>,
 }
@@ -57,6 +60,7 @@ impl Beside {
             workspace::remove_tree(&folder).map_err(|error| error.to_string())?;
             let sockets = folder.join("pod");
             make(&sockets).map_err(|error| format!("{}: {error}", sockets.display()))?;
+            beside.checkout = folder.join("checkout");
             let owner = Owner {
                 run: setting.run.clone(),
                 stage: setting.stage.as_str().to_owned(),
@@ -114,6 +118,7 @@ impl Beside {
         if stage.services.is_empty() {
             return Ok(());
         }
+        copy_mounted(plan, stage, self.checkout.clone()).await?;
         let launcher = self.launchers(setting);
         let log = |name: &str| {
             let path = folders.log.with_extension(format!("service-{name}.log"));
@@ -166,9 +171,41 @@ impl Beside {
     fn launchers(&self, setting: &Arc<Setting>) -> Launchers {
         let jail = self.jail.as_ref().map(|jail| JailLauncher { jail: jail.clone(), setting: setting.clone() });
         let log = setting.log.clone();
-        let images = self.pod.as_ref().map(|pod| ImageLauncher { pod: pod.clone(), note: Box::new(move |text: &str| log.note(text)) });
+        let images = self.pod.as_ref().map(|pod| ImageLauncher {
+            pod: pod.clone(),
+            checkout: self.checkout.clone(),
+            note: Box::new(move |text: &str| log.note(text)),
+        });
         Launchers { jail, images, setting: setting.clone(), bridges: self.bridges.clone() }
     }
+}
+
+/// Copies what the services of a stage see of the checkout.
+async fn copy_mounted(plan: &Plan, stage: &Stage, to: PathBuf) -> Result<(), Finished> {
+    let paths = mounted(plan, stage);
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let root = plan.root.clone();
+    let copied = attempt::blocking(move || workspace::copy_parts(&root, paths.iter().map(String::as_str), &to)).await;
+    match copied {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Finished::failed(FailureKind::Errored, format!("what a service mounts can't be had: {error}"))),
+    }
+}
+
+/// The paths of the checkout that a stage's services mount.
+fn mounted(plan: &Plan, stage: &Stage) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for &index in &stage.services {
+        let ServiceSource::Image(container) = &plan.services[index].source else { continue };
+        for mount in &container.mounts {
+            if let MountSource::Checkout(path) = &mount.from {
+                paths.insert(path.clone());
+            }
+        }
+    }
+    paths
 }
 
 /// Each service by what can start it.

@@ -26,6 +26,7 @@ pub(crate) fn create_body(owner: &Owner, spec: &ContainerSpec, hosts: &[String])
         env: Some(pairs(&spec.env)),
         working_dir: spec.directory.clone(),
         user: spec.user.clone(),
+        stop_signal: spec.stop_signal.clone(),
         labels: Some(labels),
         tty: Some(false),
         attach_stdin: Some(stdin),

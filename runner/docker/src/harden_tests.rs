@@ -71,6 +71,7 @@ fn what_is_asked_for_is_all_that_changes() {
         read_only_root: true,
         keep_capabilities: vec![Kept::Chown, Kept::NetBindService],
         init: true,
+        stop_signal: Some("SIGINT".into()),
         stdin: b"x".to_vec(),
         effect: Some(7),
         ..ContainerSpec::default()
@@ -79,6 +80,7 @@ fn what_is_asked_for_is_all_that_changes() {
     let host = &sent["HostConfig"];
     assert_eq!(sent["Labels"]["dev.runner.effect"], "7");
     assert_eq!((&sent["Entrypoint"], &sent["Cmd"]), (&json!(["sh"]), &json!(["-c", "true"])));
+    assert_eq!(sent["StopSignal"], "SIGINT");
     assert_eq!((&sent["OpenStdin"], &sent["StdinOnce"]), (&json!(true), &json!(true)));
     assert_eq!(host["NetworkMode"], "container:h");
     assert_eq!((&host["Memory"], &host["MemorySwap"]), (&json!(64 << 20), &json!(64 << 20)));

@@ -1,20 +1,22 @@
 //! Services from images: containers behind the port of the crate `service`.
 //!
 //! They join the stage's pod, so that its programs reach them over loopback under their names. Each is hardened like any container of ours, and keeps
-//! what entrypoints need that make a folder theirs and give up root; nothing of the workspace is mounted.
+//! what entrypoints need that make a folder theirs and give up root. Of the checkout it sees what the pipeline file names, as a copy: a folder that
+//! somebody can plant a link in is nothing that an engine may resolve.
 
 use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use pipeline::plan::{ImageService, Probe, Service, ServiceSource};
+use pipeline::plan::{ImageService, MountSource, Probe, Service, ServiceMount, ServiceSource};
 use service::{LaunchError, Launched, Launcher, Launching, Order, Stream};
 
-use crate::{Ceilings, Container, ContainerSpec, Ended, EngineError, ExecSpec, Kept, Mount, Pod, StagePod, pour};
+use crate::{Ceilings, Container, ContainerSpec, Ended, Engine, EngineError, ExecSpec, Kept, Mount, Owner, Pod, StagePod, digest, pour};
 
 /// What the entrypoints of databases and servers need.
 const KEPT: [Kept; 7] = [Kept::Chown, Kept::DacOverride, Kept::Fowner, Kept::Setuid, Kept::Setgid, Kept::Kill, Kept::NetBindService];
@@ -26,6 +28,8 @@ const PIDS: u32 = 2048;
 /// Starts services from images.
 pub struct ImageLauncher {
     pub pod: Arc<StagePod>,
+    /// Where the copies of what services mount of the checkout are, under the paths that they have there. Nobody else writes in it.
+    pub checkout: PathBuf,
     /// Tells of an image that has to be pulled.
     pub note: Box<dyn Fn(&str) + Send + Sync>,
 }
@@ -35,6 +39,8 @@ pub struct Serving {
     container: Arc<Container>,
     pod: Arc<Pod>,
     ports: Vec<u16>,
+    /// The pipeline file says with what it is asked to end.
+    asked_with: bool,
 }
 
 impl ImageLauncher {
@@ -59,27 +65,55 @@ impl ImageLauncher {
         }));
         ports.sort_unstable();
         ports.dedup();
+        let mut mounts: Vec<Mount> = wanted.tmpfs.iter().map(|to| Mount::Tmpfs { to: to.clone(), bytes: TMPFS }).collect();
+        for mount in &wanted.mounts {
+            mounts.push(self.mount(engine, mount).await?);
+        }
         let spec = ContainerSpec {
             image: image.id,
             entrypoint: wanted.entrypoint.clone(),
             arguments: wanted.arguments.clone().unwrap_or_default(),
             env: service.env.clone(),
-            mounts: wanted.tmpfs.iter().map(|to| Mount::Tmpfs { to: to.clone(), bytes: TMPFS }).collect(),
+            directory: wanted.directory.clone(),
+            user: wanted.user.clone(),
+            mounts,
             network: pod.network(),
             limits: Ceilings {
                 memory: wanted.ceilings.memory,
                 cpus: wanted.ceilings.cpus,
                 pids: Some(wanted.ceilings.pids.unwrap_or(PIDS)),
             },
+            read_only_root: wanted.read_only,
             keep_capabilities: KEPT.to_vec(),
+            init: wanted.init,
+            stop_signal: wanted.stop_signal.clone(),
             ..ContainerSpec::default()
         };
         let container = Arc::new(engine.run(self.pod.owner(), &spec).await?);
         if let Some(output) = container.output() {
             tokio::spawn(pour(output, stdout, stderr));
         }
-        Ok(Serving { container, pod, ports })
+        Ok(Serving { container, pod, ports, asked_with: wanted.stop_signal.is_some() })
     }
+
+    async fn mount(&self, engine: &Engine, mount: &ServiceMount) -> Result<Mount, EngineError> {
+        let to = mount.to.clone();
+        match &mount.from {
+            MountSource::Volume { name, writable } => {
+                let name = volume(self.pod.owner(), name);
+                // the second service that names it gets the first one's
+                engine.volume(self.pod.owner(), &name).await?;
+                Ok(Mount::Volume { name, to, writable: *writable })
+            }
+            MountSource::Checkout(path) => Ok(Mount::Bind { from: self.checkout.join(path), to, writable: false }),
+        }
+    }
+}
+
+/// Engines have one set of names for all. A process of its own has volumes of its own: those of one that was killed are swept meanwhile.
+fn volume(owner: &Owner, name: &str) -> String {
+    let of = [owner.run.as_str(), &owner.stage, &owner.attempt.to_string(), &owner.process, name].join("\0");
+    format!("runner-{}", &digest::hex(of.as_bytes())[..32])
 }
 
 impl Launcher for ImageLauncher {
@@ -104,6 +138,9 @@ impl Serving {
     /// Whether its first process handles any of the signals that images are stopped with. The kernel holds back from a process 1 what that does not
     /// handle, so that waiting for it would only take time.
     async fn can_be_asked(&self) -> bool {
+        if self.asked_with {
+            return true;
+        }
         let Ok(state) = self.container.inspect().await else { return false };
         let status = tokio::fs::read_to_string(format!("/proc/{}/status", state.pid)).await.unwrap_or_default();
         handles(&status).unwrap_or(true)

@@ -23,6 +23,8 @@ pub struct ContainerSpec {
     pub keep_capabilities: Vec<Kept>,
     /// A process 1 that forwards signals and takes the dead away, for programs that don't.
     pub init: bool,
+    /// What it is asked to end with: `SIGINT`. None: what the image says.
+    pub stop_signal: Option<String>,
     /// Fed to its standard input, which is empty otherwise.
     pub stdin: Vec<u8>,
     /// The position of the effect that makes it, for [`crate::Engine::find`].

@@ -89,6 +89,7 @@ pub(crate) fn services(pipeline: &Pipeline, values: &dyn Values, text: &str, dia
             ready: service.ready.clone(),
             needs,
             optional: service.optional,
+            grace: service.grace,
         });
     }
     refuse_circle(pipeline, &services, diagnostics);

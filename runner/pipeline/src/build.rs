@@ -14,6 +14,7 @@ use event::StageRef;
 use crate::around;
 use crate::bind::{Late, Unbound};
 use crate::compose::{self, Files};
+use crate::compose_file;
 use crate::diagnostic::{Diagnostic, LineStarts, Severity, Span, did_you_mean};
 use crate::expand::{Expander, Place};
 use crate::facts::{Facts, Trust};
@@ -77,6 +78,7 @@ fn plan_sources(request: &PlanRequest<'_>, sources: &mut Sources) -> Result<(Pla
     for (key, template) in &unused {
         check_unused_template(key, template, &mut diagnostics);
     }
+    let root = compose_file::expand(root, sources, request.files, &mut diagnostics)?;
     let pipeline = Pipeline::read(&root, &mut diagnostics);
     let inputs = inputs::resolve(&pipeline, request.inputs, request.inputs_may_miss, &mut diagnostics);
     let graph = Graph::new(&pipeline.stages, &mut diagnostics);

@@ -180,7 +180,7 @@ fn put(whole: &mut Vec<(Key, Node)>, key: Key, node: Node, diagnostics: &mut Vec
 }
 
 /// The path of an included file from the pipeline file's folder; none if it is none, or leads nowhere below the root.
-fn normal(folder: &Path, path: &str) -> Option<String> {
+pub(crate) fn normal(folder: &Path, path: &str) -> Option<String> {
     if path.is_empty() || path.contains(['\\', '\0']) || path.contains("://") || path.contains("${") {
         return None;
     }

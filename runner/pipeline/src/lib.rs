@@ -9,6 +9,7 @@ pub mod bind;
 pub mod build;
 pub mod ceilings;
 pub mod compose;
+mod compose_file;
 pub mod diagnostic;
 pub mod editor;
 mod expand;

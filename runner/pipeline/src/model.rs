@@ -162,6 +162,11 @@ pub(crate) fn shown(name: &str) -> String {
     text.replace("\\'", "'").replace("\\\"", "\"")
 }
 
+/// The variables of a table that are no program's: `env` of a service that names a compose file.
+pub(crate) fn variables(reader: &mut TableReader<'_>) -> Vec<(Key, Node)> {
+    env(reader, is_env_name)
+}
+
 pub(crate) fn is_env_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

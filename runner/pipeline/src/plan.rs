@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::expanded::Line;
-pub use around::{CacheUse, Concurrency, ImageService, KeyPart, OnBusy, Probe, Ready, Secret, SecretUse, Service, ServiceSource};
+pub use around::{
+    CacheUse, Concurrency, ImageService, KeyPart, MountSource, OnBusy, Probe, Ready, Secret, SecretUse, Service, ServiceMount,
+    ServiceSource,
+};
 
 use event::StageRef;
 

@@ -47,7 +47,7 @@ pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>
 
 /// A service that runs.
 pub trait Launched: Send + Sync {
-    /// Resolves when it has ended, with how: `exit 1`. May be dropped and called again.
+    /// Resolves when it has ended, with how: `exit 1`, and what else there is to say. May be dropped and called again.
     fn ended(&self) -> Pin<Box<dyn Future<Output = String> + Send + '_>>;
 
     /// Runs a program where the service runs. Ok if it ended well; else how it ended, or why it could not be started.

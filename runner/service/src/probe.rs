@@ -1,15 +1,11 @@
 //! Health gates: one try of a probe, and what it says where it fails.
 
-use std::time::Duration;
-
-use pipeline::plan::Probe;
+use pipeline::plan::{Probe, Ready};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::Launched;
 use crate::log::Log;
 
-/// A try that hangs is given up, so that the next can be made.
-const TRY: Duration = Duration::from_secs(5);
 /// Of an answer, more is not read.
 const ANSWER: u64 = 4096;
 
@@ -20,11 +16,13 @@ pub fn gate(probe: &Probe) -> String {
         Probe::Tcp(port) => format!("a connection to port {port}"),
         Probe::Http(url) => format!("GET {url}"),
         Probe::Log(text) => format!("a line of its log with {text:?}"),
+        Probe::Exit(code) => format!("its end with exit {code}"),
     }
 }
 
 /// One try. Err: what it saw instead.
-pub async fn look(probe: &Probe, service: &dyn Launched, log: &Log) -> Result<(), String> {
+pub async fn look(ready: &Ready, service: &dyn Launched, log: &Log) -> Result<(), String> {
+    let probe = &ready.probe;
     let looking = async {
         match probe {
             Probe::Command(words) => service.run(words).await.map(|_| ()),
@@ -34,12 +32,17 @@ pub async fn look(probe: &Probe, service: &dyn Launched, log: &Log) -> Result<()
                 log.line().await;
                 Ok(())
             }
+            Probe::Exit(code) => match service.ended().await {
+                how if how == format!("exit {code}") => Ok(()),
+                how => Err(how),
+            },
         }
     };
-    match tokio::time::timeout(TRY, looking).await {
+    match tokio::time::timeout(ready.try_timeout, looking).await {
         Ok(answer) => answer,
         Err(_) if matches!(probe, Probe::Log(_)) => Err("no such line".to_owned()),
-        Err(_) => Err(format!("no answer within {}s", TRY.as_secs())),
+        Err(_) if matches!(probe, Probe::Exit(_)) => Err("it still runs".to_owned()),
+        Err(_) => Err(format!("no answer within {}", crate::shown(ready.try_timeout))),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use event::{Event, EventSink, Kind, ServiceState, StageRef};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use pipeline::plan::{Ready, Service, ServiceSource};
+use pipeline::plan::{Probe, Ready, Service, ServiceSource};
 use secret::Mask;
 use tokio::task::JoinHandle;
 
@@ -15,8 +15,6 @@ use crate::log::Log;
 use crate::probe::{gate, look};
 use crate::{LastWords, Launched, Launcher, Order, ServiceError};
 
-/// Between asking a service to end and ending it.
-const GRACE: Duration = Duration::from_secs(10);
 /// How long output is read after a service has ended.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -47,6 +45,9 @@ pub struct Services {
 /// A service that runs.
 struct Up {
     name: String,
+    grace: Duration,
+    /// It has ended, as it had to.
+    done: bool,
     launched: Arc<dyn Launched>,
     log: Arc<Log>,
     readers: Vec<JoinHandle<()>>,
@@ -105,7 +106,7 @@ impl Attempt<'_> {
         let name = || service.name.clone();
         let (path, shown) = (self.log)(&service.name);
         let wanted = match &service.ready {
-            Some(Ready { probe: pipeline::plan::Probe::Log(text), .. }) => Some(text.as_str()),
+            Some(Ready { probe: Probe::Log(text), .. }) => Some(text.as_str()),
             _ => None,
         };
         let unwritable = |error| ServiceError::Log { service: name(), log: shown.clone(), error };
@@ -114,7 +115,8 @@ impl Attempt<'_> {
         let (stderr, second) = log.stream().map_err(unwritable)?;
         let launched = self.launcher.launch(Order { service, stdout, stderr }).await;
         let launched: Arc<dyn Launched> = launched.map_err(|error| ServiceError::Launch { service: name(), error })?.into();
-        let up = Up { name: name(), launched, log, readers: vec![first, second], watcher: None };
+        let job = matches!(service.ready, Some(Ready { probe: Probe::Exit(_), .. }));
+        let up = Up { name: name(), grace: service.grace, done: job, launched, log, readers: vec![first, second], watcher: None };
         let line = match &service.source {
             ServiceSource::Command(words) => words.join(" "),
             ServiceSource::Image(container) => container.image.clone(),
@@ -127,7 +129,7 @@ impl Attempt<'_> {
         let mut last = "no answer yet".to_owned();
         let trying = async {
             loop {
-                match look(&ready.probe, &*up.launched, &up.log).await {
+                match look(ready, &*up.launched, &up.log).await {
                     Ok(()) => return,
                     Err(saw) => last = saw,
                 }
@@ -136,6 +138,8 @@ impl Attempt<'_> {
         };
         let left = ready.timeout.saturating_sub(started.elapsed());
         tokio::select! {
+            // a job that ends as it has to is first of all ready
+            biased;
             () = trying => {}
             how = up.launched.ended() => {
                 up.drain().await;
@@ -182,6 +186,9 @@ impl Up {
 
     /// A service that ends while the stage runs explains what the stage meets then.
     fn watch(&mut self, attempt: &Attempt<'_>) {
+        if self.done {
+            return;
+        }
         let (launched, sink) = (self.launched.clone(), attempt.sink.clone());
         let (stage, number, service) = (attempt.stage.clone(), attempt.attempt, self.name.clone());
         let since = Instant::now();
@@ -200,7 +207,9 @@ impl Services {
             if let Some(watcher) = one.watcher.take() {
                 watcher.abort();
             }
-            one.launched.stop(GRACE).await;
+            if !one.done {
+                one.launched.stop(one.grace).await;
+            }
             one.drain().await;
             if !keep {
                 // one that can't be removed is only one too many

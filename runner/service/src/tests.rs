@@ -104,7 +104,12 @@ impl EventSink for Told {
 }
 
 fn service(name: &str, needs: &[usize], probe: Option<Probe>) -> Service {
-    let ready = probe.map(|probe| Ready { probe, timeout: Duration::from_millis(300), interval: Duration::from_millis(5) });
+    let ready = probe.map(|probe| Ready {
+        probe,
+        timeout: Duration::from_millis(300),
+        interval: Duration::from_millis(5),
+        try_timeout: Duration::from_secs(5),
+    });
     Service {
         name: name.to_owned(),
         span: 0..0,
@@ -115,6 +120,7 @@ fn service(name: &str, needs: &[usize], probe: Option<Probe>) -> Service {
         ready,
         needs: needs.to_vec(),
         optional: false,
+        grace: Duration::from_secs(10),
     }
 }
 
@@ -216,4 +222,19 @@ async fn a_line_of_the_log_is_waited_for_also_unfinished() {
         "{}",
         error(&outcome)
     );
+}
+
+#[tokio::test]
+async fn a_job_is_ready_when_it_has_ended_well_and_is_not_missed_then() {
+    let ends = |how| Stage { scripts: [("migrate", Script { ends: Some(how), ..Script::default() })].into(), ..Stage::default() };
+    let all = [service("app", &[1], None), service("migrate", &[], Some(Probe::Exit(0)))];
+    let stage = ends("exit 0");
+    let outcome = bring_up(&stage, &all).await;
+    outcome.started.unwrap().stop(false).await;
+    assert_eq!(*stage.told.lock().unwrap(), ["start migrate", "start app", "stop app"]);
+    let failed = |kind: &Kind| matches!(kind, Kind::Service { state: event::ServiceState::Failed, .. });
+    assert!(!outcome.told.iter().any(failed), "{:?}", outcome.told);
+    let outcome = bring_up(&ends("exit 1"), &all).await;
+    let error = error(&outcome);
+    assert_eq!(error, "service `migrate` ended before it was ready (exit 1); it waited for its end with exit 0\nit printed nothing");
 }

@@ -22,6 +22,7 @@ mod copy;
 mod error;
 mod garbage;
 mod listing;
+mod part;
 mod pattern;
 mod prepare;
 mod remove;
@@ -39,6 +40,7 @@ pub use cache::{
 pub use copy::Copied;
 pub use error::WorkspaceError;
 pub use garbage::Removed;
+pub use part::copy_parts;
 pub use prepare::{Consumed, Mode, Request, StageWorkspace, prepare, taken_up};
 pub use remove::remove_tree;
 pub use restore::Restored;

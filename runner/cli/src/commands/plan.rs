@@ -7,7 +7,9 @@ use capability::Registry;
 use pipeline::facts::Trust;
 use pipeline::grant::Authority;
 use pipeline::manifest::Provenance;
-use pipeline::plan::{Backoff, Concurrency, KeyPart, Limits, OnBusy, Plan, Probe, RunOn, Service, ServiceSource, Stage, WorkspaceMode};
+use pipeline::plan::{
+    Backoff, Concurrency, KeyPart, Limits, MountSource, OnBusy, Plan, Probe, RunOn, Service, ServiceSource, Stage, WorkspaceMode,
+};
 use pipeline::when::Condition;
 use serde_json::{Value, json};
 
@@ -163,7 +165,13 @@ fn service_text(plan: &Plan, service: &Service) -> String {
         ServiceSource::Command(command) => command.join(" "),
         ServiceSource::Image(service) => {
             let most = if service.ceilings.is_empty() { String::new() } else { format!(", at most {}", service.ceilings) };
-            format!("image {}{most}", service.image)
+            let seen = service.mounts.iter().filter_map(|mount| match &mount.from {
+                MountSource::Checkout(path) => Some(path.as_str()),
+                MountSource::Volume { .. } => None,
+            });
+            let seen: Vec<&str> = seen.collect();
+            let seen = if seen.is_empty() { String::new() } else { format!(", reads {}", seen.join(", ")) };
+            format!("image {}{most}{seen}", service.image)
         }
     };
     let ready = service.ready.as_ref().map(|ready| {
@@ -172,6 +180,7 @@ fn service_text(plan: &Plan, service: &Service) -> String {
             Probe::Tcp(port) => format!("port {port} takes connections"),
             Probe::Http(url) => format!("{url} answers"),
             Probe::Log(text) => format!("it prints \"{text}\""),
+            Probe::Exit(code) => format!("it ends with {code}"),
         };
         format!(", ready when {gate}, within {}", duration(ready.timeout))
     });

@@ -438,16 +438,29 @@ commands = { in = \"process\", programs = [\"echo\"] }  # confined: no network, 
 }
 
 fn containers(found: &Found, text: &mut String) {
-    let files: Vec<&str> = found.dockerfiles.iter().chain(&found.compose).map(String::as_str).collect();
-    if !files.is_empty() {
+    if let Some(compose) = found.compose.first() {
+        let _ = write!(
+            text,
+            "
+# ---- services: databases and servers of {compose}, beside a stage that names them -------------------------------------------
+# They need a Docker engine and are fresh for each attempt. What of the file can't be had (`build`, published ports, ...) `runner check` says.
+#
+# [service.backend]
+# compose = \"{compose}\"
+# services = [\"db\"]  # these, and what they depend on; without it all that are in no profile
+#
+# And in the stage: services = [\"backend\"]
+"
+        );
+    }
+    if !found.dockerfiles.is_empty() {
         let _ = write!(
             text,
             "
 # ---- containers: not yet ---------------------------------------------------------------------------------------------------
-# Found: {}. Building images and starting containers will be a grant of its own, `docker`. This version of runner has none, so nothing here
-# builds or starts them.
+# Found: {}. Building images will be a grant of its own, `docker`. This version of runner has none, so nothing here builds them.
 ",
-            files.join(", ")
+            found.dockerfiles.join(", ")
         );
     }
 }

@@ -7,6 +7,7 @@ mod containers;
 mod images;
 mod outage;
 mod pods;
+mod services;
 mod sweeping;
 
 use std::collections::HashMap;

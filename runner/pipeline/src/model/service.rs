@@ -1,12 +1,14 @@
-//! `[service.<name>]`: what runs beside a stage.
+//! `[service.<name>]`: what runs beside a stage. One that names a compose file is not met here: those of that file stand in its place
+//! (`compose_file`).
+
+mod container;
 
 use std::time::Duration;
 
-use crate::ceilings::Ceilings;
 use crate::diagnostic::Diagnostic;
-use crate::model::{env, shown, unique};
+use crate::model::{env, is_env_name, shown, unique};
 use crate::node::{Key, Node, Spanned, TableReader, Value, wrong_type};
-use crate::plan::{ImageService, Probe, Ready, ServiceSource};
+use crate::plan::{Probe, Ready, ServiceSource};
 
 #[derive(Debug, Clone)]
 pub struct Service {
@@ -22,14 +24,32 @@ pub struct Service {
     pub ready: Option<Ready>,
     pub needs: Vec<Spanned<String>>,
     pub optional: bool,
+    pub grace: Duration,
 }
 
 /// Keys that say something of containers alone, and of programs alone.
-const OF_CONTAINERS: &[&str] = &["entrypoint", "arguments", "ports", "tmpfs", "memory", "cpus", "pids"];
+const OF_CONTAINERS: &[&str] = &[
+    "entrypoint",
+    "arguments",
+    "ports",
+    "tmpfs",
+    "mounts",
+    "user",
+    "directory",
+    "read-only",
+    "init",
+    "stop-signal",
+    "memory",
+    "cpus",
+    "pids",
+];
 const OF_PROGRAMS: &[&str] = &["toolchain", "network"];
 
 const READY: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(200);
+/// A try that hangs is given up, so that the next can be made.
+const TRY: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(10);
 
 impl Service {
     pub(super) fn read(key: &Key, node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Service> {
@@ -38,7 +58,7 @@ impl Service {
         let (contained, command) = (reader.take("image").is_some(), reader.take("command").is_some());
         let image = if contained { reader.string("image") } else { None };
         let source = match (contained, command) {
-            (true, false) => image.as_ref().and_then(|image| container(image, &mut reader)).map(ServiceSource::Image),
+            (true, false) => image.as_ref().and_then(|image| container::read(image, &mut reader)).map(ServiceSource::Image),
             (false, true) => program(&mut reader, "command").map(ServiceSource::Command),
             (both, _) => {
                 let (code, message) = if both {
@@ -65,7 +85,9 @@ impl Service {
                 reader.diagnostics.push(Diagnostic::error("contradiction", span, message).hint(format!("remove `{name}`")));
             }
         }
-        let env = env(&mut reader);
+        // what reads a container's variables may be more than a shell: `discovery.type`
+        let of_container = matches!(source, Some(ServiceSource::Image(_)));
+        let env = env(&mut reader, if of_container { container::is_variable } else { is_env_name });
         let toolchains = match reader.take("toolchain").map(|node| &node.value) {
             Some(Value::String(_)) => reader.string("toolchain").into_iter().map(|one| one.value).collect(),
             Some(_) => reader.strings("toolchain").unwrap_or_default().into_iter().map(|one| one.value).collect(),
@@ -75,75 +97,43 @@ impl Service {
         let ready = reader.take("ready").and_then(|node| ready(node, &key.name, reader.diagnostics));
         let needs = unique(reader.strings("needs").unwrap_or_default(), "`needs`", reader.diagnostics);
         let optional = reader.boolean("optional").is_some_and(|flag| flag.value);
+        let grace = reader.duration("grace").map_or(GRACE, |grace| grace.value);
         reader.finish();
-        Some(Service { name: key.clone(), source, image, env, toolchains, network, ready, needs, optional })
+        Some(Service { name: key.clone(), source, image, env, toolchains, network, ready, needs, optional, grace })
     }
-}
-
-fn container(image: &Spanned<String>, reader: &mut TableReader<'_>) -> Option<ImageService> {
-    if image.value.is_empty() || image.value.contains(char::is_whitespace) {
-        let message = "`image` is an image's name";
-        reader
-            .diagnostics
-            .push(Diagnostic::error("bad-value", image.span.clone(), message).hint("write \"mysql:8.0\", or one with its digest"));
-        return None;
-    }
-    let entrypoint = reader.take("entrypoint").is_some().then(|| program(reader, "entrypoint"));
-    let arguments = reader.strings("arguments").map(|words| words.into_iter().map(|word| word.value).collect());
-    let ports = ports(reader);
-    let mut tmpfs = Vec::new();
-    for folder in reader.strings("tmpfs").unwrap_or_default() {
-        let parts = || folder.value.split('/').skip(1);
-        if !folder.value.starts_with('/') || parts().any(|part| part.is_empty() || part == "." || part == "..") {
-            let message = "a folder in memory is a path in the container, such as \"/var/lib/mysql\"";
-            reader.diagnostics.push(Diagnostic::error("bad-value", folder.span, message));
-        } else {
-            tmpfs.push(folder.value);
-        }
-    }
-    let ceilings = Ceilings::read(reader);
-    let entrypoint = match entrypoint {
-        Some(None) => return None,
-        Some(found) => found,
-        None => None,
-    };
-    Some(ImageService { image: image.value.clone(), entrypoint, arguments, ports, tmpfs, ceilings })
-}
-
-fn ports(reader: &mut TableReader<'_>) -> Vec<u16> {
-    let Some(node) = reader.take("ports") else { return Vec::new() };
-    let Value::Array(items) = &node.value else {
-        reader.diagnostics.push(wrong_type(&node.span, "`ports`", "an array of ports", &node.value));
-        return Vec::new();
-    };
-    let mut ports = Vec::new();
-    for item in items {
-        match &item.value {
-            Value::Integer(port @ 1..=65_535) => ports.extend(u16::try_from(*port).ok()),
-            _ => reader.diagnostics.push(Diagnostic::error("out-of-range", item.span.clone(), "a port is a number from 1 to 65535")),
-        }
-    }
-    ports
 }
 
 /// A program and its arguments.
 fn program(reader: &mut TableReader<'_>, key: &'static str) -> Option<Vec<String>> {
     let span = reader.take(key)?.span.clone();
-    let words: Vec<String> = reader.strings(key)?.into_iter().map(|word| word.value).collect();
-    let good =
-        words.first().is_some_and(|program| !program.is_empty()) && words.iter().all(|word| !word.contains('\0') && !word.contains("${"));
-    if !good {
+    let found = words(reader, key)?;
+    if found.first().is_none_or(String::is_empty) {
         let message = format!("`{key}` is a program and its arguments, as they are");
-        reader.diagnostics.push(
-            Diagnostic::error("bad-value", span, message)
-                .hint(format!("write `{key} = [\"redis-server\", \"--port\", \"6379\"]`; values that change go into `env`")),
-        );
+        let hint = format!("write `{key} = [\"redis-server\", \"--port\", \"6379\"]`");
+        reader.diagnostics.push(Diagnostic::error("bad-value", span, message).hint(hint));
+        return None;
     }
-    good.then_some(words)
+    Some(found)
+}
+
+/// Words of a command line, which no reference can change; `$${` is the text `${`, as anywhere.
+fn words(reader: &mut TableReader<'_>, key: &'static str) -> Option<Vec<String>> {
+    let mut found = Vec::new();
+    for word in reader.strings(key)? {
+        if word.value.contains('\0') || word.value.replace("$${", "").contains("${") {
+            let message = format!("`{key}` is a program and its arguments, as they are");
+            let hint =
+                format!("values that change go into `env`; `$${{` is the text `${{`: `{key} = [\"sh\", \"-c\", \"echo $${{HOME}}\"]`");
+            reader.diagnostics.push(Diagnostic::error("bad-value", word.span, message).hint(hint));
+            return None;
+        }
+        found.push(word.value.replace("$${", "${"));
+    }
+    Some(found)
 }
 
 fn ready(node: &Node, service: &str, diagnostics: &mut Vec<Diagnostic>) -> Option<Ready> {
-    const HINT: &str = "one of: command = [\"pg_isready\"], tcp = 5432, http = \"http://db:8080/health\", log = \"ready\"";
+    const HINT: &str = "one of: command = [\"pg_isready\"], tcp = 5432, http = \"http://db:8080/health\", log = \"ready\", exit = 0";
     let mut reader = TableReader::new(node, format!("[service.{}] ready", shown(service)), diagnostics)?;
     let mut probes = Vec::new();
     if reader.take("command").is_some() {
@@ -172,13 +162,17 @@ fn ready(node: &Node, service: &str, diagnostics: &mut Vec<Diagnostic>) -> Optio
             probes.push(Probe::Log(text.value));
         }
     }
+    if let Some(code) = reader.integer("exit", 0..=255) {
+        probes.extend(u8::try_from(code.value).ok().map(Probe::Exit));
+    }
     let timeout = super::positive_duration(&mut reader, "timeout").unwrap_or(READY);
     let interval = super::positive_duration(&mut reader, "interval").unwrap_or(INTERVAL);
+    let try_timeout = super::positive_duration(&mut reader, "try-timeout").unwrap_or(TRY);
     let before = reader.diagnostics.iter().filter(|d| d.span.as_ref().is_some_and(|span| within(span, &node.span))).count();
     reader.finish();
     let mut probes = probes.into_iter();
     match (probes.next(), probes.next()) {
-        (Some(probe), None) => Some(Ready { probe, timeout, interval }),
+        (Some(probe), None) => Some(Ready { probe, timeout, interval, try_timeout }),
         (None, None) if before > 0 => None,
         (found, _) => {
             let message = if found.is_some() { "a service has one health gate" } else { "`ready` says nothing to look at" };

@@ -127,7 +127,7 @@ impl Stage {
         if let Some(node) = reader.take("retries") {
             stage.retries = tuning::retries(node, &name, reader.diagnostics);
         }
-        stage.env = env(&mut reader);
+        stage.env = env(&mut reader, is_env_name);
         stage.with = match reader.take("with") {
             Some(node) if !matches!(node.value, Value::Table(_)) => {
                 reader.diagnostics.push(wrong_type(&node.span, "`with`", "a table", &node.value));
@@ -205,11 +205,11 @@ fn if_changed(reader: &mut TableReader<'_>) -> Vec<String> {
     globs
 }
 
-/// Variables: names checked, values scalars.
-pub(super) fn env(reader: &mut TableReader<'_>) -> Vec<(Key, Node)> {
+/// Variables: names checked, values scalars. `fits`: whether a variable may have such a name.
+pub(super) fn env(reader: &mut TableReader<'_>, fits: fn(&str) -> bool) -> Vec<(Key, Node)> {
     let mut found = Vec::new();
     for (key, node) in entries(reader, "env") {
-        if !is_env_name(&key.name) {
+        if !fits(&key.name) {
             reader.diagnostics.push(
                 Diagnostic::error("bad-name", key.span.clone(), format!("`{}` can't be the name of a variable", shown(&key.name)))
                     .hint("letters, digits and `_`, not beginning with a digit"),

@@ -49,9 +49,12 @@ pub struct Service {
     pub needs: Vec<usize>,
     /// A stage goes on without it, with a warning.
     pub optional: bool,
+    /// Between asking it to end and ending it.
+    pub grace: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a pipeline has a handful")]
 pub enum ServiceSource {
     /// A confined process: the program and its arguments.
     Command(Vec<String>),
@@ -70,7 +73,34 @@ pub struct ImageService {
     pub ports: Vec<u16>,
     /// Folders in memory, empty at the start.
     pub tmpfs: Vec<String>,
+    pub mounts: Vec<ServiceMount>,
+    /// Instead of the image's own: a name or a number, with or without a group.
+    pub user: Option<String>,
+    /// Instead of the image's own: where its program starts.
+    pub directory: Option<String>,
+    /// Nothing can be written but in `tmpfs` and `mounts`.
+    pub read_only: bool,
+    /// A process 1 before its program, that takes the dead away.
+    pub init: bool,
+    /// Instead of the image's own: what it is asked to end with.
+    pub stop_signal: Option<String>,
     pub ceilings: Ceilings,
+}
+
+/// What stands at a path of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceMount {
+    pub from: MountSource,
+    /// In the container.
+    pub to: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountSource {
+    /// A folder on the disk, made for each attempt; the services of a stage that name the same one share it.
+    Volume { name: String, writable: bool },
+    /// A file or folder of the checkout, as it was when the attempt began. It can't be written.
+    Checkout(String),
 }
 
 /// A health gate.
@@ -81,6 +111,8 @@ pub struct Ready {
     pub timeout: Duration,
     /// Between two tries.
     pub interval: Duration,
+    /// Of one try.
+    pub try_timeout: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +125,8 @@ pub enum Probe {
     Http(String),
     /// A line of its output holds this text.
     Log(String),
+    /// It ends by itself, with this code: a job that others wait for.
+    Exit(u8),
 }
 
 /// `[cache.<name>]`, with the key's references filled in for one stage.

@@ -147,7 +147,18 @@ fn the_list_of_codes_is_complete() {
         assert!(listed.contains(code.as_str()), "`{code}` is pushed and not listed");
     }
     // Shown by other tests: they have no file, or no plugin that could get them exists yet.
-    let elsewhere = ["not-utf8", "too-large", "bad-schema", "bad-input", "unknown-input", "no-value", "outside-option", "shared-untrusted"];
+    let elsewhere = [
+        "not-utf8",
+        "too-large",
+        "bad-schema",
+        "bad-input",
+        "unknown-input",
+        "no-value",
+        "outside-option",
+        "shared-untrusted",
+        "compose-ignored",
+        "compose-unsupported",
+    ];
     let shown: BTreeSet<&str> = fixtures().into_iter().map(|(code, _)| code).chain(elsewhere).collect();
     assert_eq!(listed, shown);
 }

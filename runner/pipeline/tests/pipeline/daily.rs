@@ -2,7 +2,7 @@
 
 use pipeline::diagnostic::Severity;
 use pipeline::facts::{Changed, EventKind, Facts, Trust};
-use pipeline::plan::{ImageService, KeyPart, OnBusy, Plan, Probe, ServiceSource};
+use pipeline::plan::{ImageService, KeyPart, MountSource, OnBusy, Plan, Probe, ServiceMount, ServiceSource};
 use pipeline::source::Sources;
 
 use crate::fakes::{World, good, stage};
@@ -225,6 +225,17 @@ fn what_changed_decides() {
 }
 
 #[test]
+fn only_the_file_chooses_the_image_of_a_service() {
+    let service = format!("{}[service.db]\nimage = \"${{input.images}}/redis:7\"\n", stage("services = [\"db\"]"));
+    let choice = "[input.images]\ntype = \"choice\"\noptions = [\"docker.io/library\", \"mirror.example\"]\ndefault = \"mirror.example\"\n";
+    let plan = good(&format!("{service}{choice}"));
+    let ServiceSource::Image(image) = &plan.services[0].source else { panic!("a container") };
+    assert_eq!(image.image, "mirror.example/redis:7");
+    let free = "[input.images]\ntype = \"string\"\ndefault = \"mirror.example\"\n";
+    assert_eq!(codes(&World::default(), &format!("{service}{free}")), ["outside-value"]);
+}
+
+#[test]
 fn services_come_in_their_order() {
     let text = format!(
         "{}[service.api]\ncommand = [\"node\", \"api.js\"]\ntoolchain = \"node\"\nneeds = [\"db\"]\nready = {{ http = \"http://api:8080/health\" }}\n\
@@ -239,6 +250,29 @@ fn services_come_in_their_order() {
     assert_eq!(db.env, [("A".to_owned(), "1".to_owned())]);
     let ready = db.ready.as_ref().unwrap();
     assert_eq!((&ready.probe, ready.timeout.as_secs()), (&Probe::Command(vec!["mysqladmin".into(), "ping".into()]), 5));
+    let all = "image = \"a\"\nenv = { \"discovery.type\" = \"single-node\" }\narguments = [\"sh\", \"-c\", \"echo $${HOME}\"]\nuser = \"999:999\"\ndirectory = \"/srv\"\n\
+               read-only = true\ninit = true\nstop-signal = \"SIGINT\"\ngrace = \"2s\"\nready = { exit = 0, try-timeout = \"9s\" }\n\
+               mounts = [{ volume = \"v\", to = \"/v\", read-only = true }, { path = \"./db/init.sql\", to = \"/init.sql\" }]";
+    let plan = good(&format!("{}[service.x]\n{all}\n", stage("services = [\"x\"]")));
+    let service = &plan.services[0];
+    let mount = |from, to: &str| ServiceMount { from, to: to.to_owned() };
+    let expected = ImageService {
+        image: "a".into(),
+        arguments: Some(vec!["sh".into(), "-c".into(), "echo ${HOME}".into()]),
+        user: Some("999:999".into()),
+        directory: Some("/srv".into()),
+        read_only: true,
+        init: true,
+        stop_signal: Some("SIGINT".into()),
+        mounts: vec![
+            mount(MountSource::Volume { name: "v".into(), writable: false }, "/v"),
+            mount(MountSource::Checkout("db/init.sql".into()), "/init.sql"),
+        ],
+        ..ImageService::default()
+    };
+    assert_eq!(service.source, ServiceSource::Image(expected));
+    let ready = service.ready.as_ref().unwrap();
+    assert_eq!((&ready.probe, ready.try_timeout.as_secs(), service.grace.as_secs()), (&Probe::Exit(0), 9, 2));
     for (lines, code) in [
         ("command = [\"a\"]\nimage = \"b\"", "contradiction"),
         ("env = { A = 1 }", "missing-key"),
@@ -250,6 +284,20 @@ fn services_come_in_their_order() {
         ("image = \"a\"\ntoolchain = \"node\"", "contradiction"),
         ("image = \"a\"\nports = [0]", "out-of-range"),
         ("image = \"a\"\ntmpfs = [\"var/lib\"]", "bad-value"),
+        ("image = \"a\"\nmounts = [{ to = \"/x\" }]", "contradiction"),
+        ("image = \"a\"\nmounts = [{ volume = \"v\", path = \"p\", to = \"/x\" }]", "contradiction"),
+        ("image = \"a\"\nmounts = [{ path = \"p\", to = \"/x\", read-only = false }]", "contradiction"),
+        ("image = \"a\"\nmounts = [{ path = \"../p\", to = \"/x\" }]", "bad-path"),
+        ("image = \"a\"\nmounts = [{ path = \".git/config\", to = \"/x\" }]", "bad-path"),
+        ("image = \"a\"\nmounts = [{ path = \".\", to = \"/x\" }]", "bad-path"),
+        ("image = \"a\"\nmounts = [{ volume = \"v\" }]", "missing-key"),
+        ("image = \"a\"\nuser = \"a b\"", "bad-value"),
+        ("image = \"a\"\ndirectory = \"srv\"", "bad-value"),
+        ("image = \"a\"\nready = { exit = 256 }", "out-of-range"),
+        ("image = \"a\"\narguments = [\"${git.branch}\"]", "bad-value"),
+        ("command = [\"a\"]\nuser = \"root\"", "contradiction"),
+        ("command = [\"a\"]\nenv = { \"a.b\" = 1 }", "bad-name"),
+        ("compose = \"compose.yaml\"", "bad-include"),
         ("image = \"a b\"", "bad-value"),
         ("command = [\"\"]", "bad-value"),
         ("command = [\"a\"]\nneeds = [\"x\"]", "cycle"),

@@ -302,7 +302,7 @@ impl World {
     }
 
     /// `sources`: becomes what was read, if there are mistakes.
-    fn plan_in(&self, text: &str, sources: &mut Sources) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
+    pub fn plan_in(&self, text: &str, sources: &mut Sources) -> Result<(Plan, Vec<Diagnostic>), Vec<Diagnostic>> {
         pipeline::build::plan(&PlanRequest {
             file: Path::new("pipeline.toml"),
             root: Path::new("."),

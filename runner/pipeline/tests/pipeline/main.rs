@@ -2,6 +2,7 @@
 
 mod bind;
 mod codes;
+mod compose_file;
 mod daily;
 mod design;
 mod editor;

@@ -265,3 +265,26 @@ fn ten_thousand_small_files() {
     let bound = making * 4 + Duration::from_secs(2);
     assert!(copying < bound && removing < bound, "made in {making:?}, copied in {copying:?}, removed in {removing:?}");
 }
+
+#[test]
+fn parts_are_copied_through_no_link_and_nothing_beside_them() {
+    let bench = Bench::new(|checkout| {
+        std::fs::create_dir_all(checkout.join("db/sub")).unwrap();
+        std::fs::write(checkout.join("db/init.sql"), "create").unwrap();
+        std::fs::write(checkout.join("db/sub/more.sql"), "insert").unwrap();
+        std::fs::write(checkout.join("secret.txt"), "secret").unwrap();
+        symlink("/etc/passwd", checkout.join("db/link")).unwrap();
+        symlink("/etc", checkout.join("etc")).unwrap();
+    });
+    let to = bench.folder.path().join("parts/checkout");
+    crate::copy_parts(&bench.checkout(), ["db/init.sql", "db/sub", "db"], &to).unwrap();
+    assert_eq!(std::fs::read_to_string(to.join("db/init.sql")).unwrap(), "create");
+    assert_eq!(std::fs::read_to_string(to.join("db/sub/more.sql")).unwrap(), "insert");
+    assert_eq!(std::fs::read_link(to.join("db/link")).unwrap(), Path::new("/etc/passwd"), "a link stays one");
+    assert_eq!(std::fs::read_dir(&to).unwrap().count(), 1);
+    for part in ["etc", "etc/passwd", "db/link", "gone", "../checkout/secret.txt"] {
+        let to = bench.folder.path().join("other");
+        assert!(crate::copy_parts(&bench.checkout(), [part], &to).is_err(), "{part}");
+        assert!(!to.exists(), "{part}");
+    }
+}

@@ -127,7 +127,8 @@ impl Shared {
         }
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         lock(&self.asked).push(path.clone());
-        let found = lock(&self.files).get(&path).cloned().or_else(|| self.fetched(&path, stream));
+        let known = lock(&self.files).get(&path).cloned();
+        let found = known.or_else(|| self.fetched(&path, stream));
         let (status, body) = found.map_or((404, b"{}".to_vec()), |body| (200, body));
         let kind = if path.starts_with("/simple/") { "text/html" } else { "application/json" };
         write!(stream, "HTTP/1.1 {status} x\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len())?;

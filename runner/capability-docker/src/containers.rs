@@ -322,6 +322,7 @@ impl Attempt {
             read_only_root: run.read_only_root,
             keep_capabilities: Vec::new(),
             init: true,
+            stop_signal: None,
             stdin: run.stdin.clone(),
             effect: Some(Self::label(run.number)),
         })

@@ -101,6 +101,11 @@ fn reference(text: &str) -> Answer<Reference> {
 /// Carries an operation on images out.
 pub trait Carry: ImageOperation {
     fn carry(&self, starter: &Starter<'_>) -> impl Future<Output = Answer<Self::Reply>> + Send;
+
+    /// The reply of one that was cut off, if the engine shows that it happened and asking again would be a mistake.
+    fn happened(&self, _: &Starter<'_>) -> impl Future<Output = Option<Self::Reply>> + Send {
+        async { None }
+    }
 }
 
 impl<O: Carry> Backend<OnImages<O>> for Starter<'_> {
@@ -110,6 +115,10 @@ impl<O: Carry> Backend<OnImages<O>> for Starter<'_> {
 
     async fn act(&self, permitted: Permitted<OnImages<O>>) -> Answer<O::Reply> {
         permitted.effect().0.carry(self).await
+    }
+
+    async fn recover(&self, effect: &OnImages<O>, _: &Sights, _: &mut Sights) -> Recovery<Answer<O::Reply>> {
+        effect.0.happened(self).await.map_or(Recovery::Repeat, |reply| Recovery::Happened(Ok(reply)))
     }
 }
 
@@ -179,6 +188,12 @@ impl Carry for Remove {
     async fn carry(&self, starter: &Starter<'_>) -> Answer<()> {
         let reference = reference(&self.reference)?;
         Ok(starter.attempt.engine().await?.remove_image(&reference.to_string()).await?)
+    }
+
+    async fn happened(&self, starter: &Starter<'_>) -> Option<()> {
+        let reference = reference(&self.reference).ok()?;
+        let found = starter.attempt.engine().await.ok()?.image(&reference.to_string()).await.ok()?;
+        found.is_none().then_some(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The effects, carried out. What they need of the engine is in `containers` and `transfer`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use capability::{Backend, Boundary, Nothing, Permitted, Recovery};
 
@@ -12,6 +13,10 @@ use crate::effect::{
 };
 use crate::reference::Reference;
 use crate::transfer;
+
+/// How long an image waits for a container of it that the stage has dropped.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The attempt, for one crossing.
 pub struct Starter<'a> {
@@ -187,7 +192,17 @@ impl Carry for Tag {
 impl Carry for Remove {
     async fn carry(&self, starter: &Starter<'_>) -> Answer<()> {
         let reference = reference(&self.reference)?;
-        Ok(starter.attempt.engine().await?.remove_image(&reference.to_string()).await?)
+        let (engine, name) = (starter.attempt.engine().await?, reference.to_string());
+        let mut tries = 0;
+        loop {
+            match engine.remove_image(&name).await {
+                Err(error) if error.is_conflict() && starter.attempt.removes() && tries < TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                removed => return Ok(removed?),
+            }
+        }
     }
 
     async fn happened(&self, starter: &Starter<'_>) -> Option<()> {

@@ -47,7 +47,7 @@ pub fn everything(repository: &str) -> Result<(), Failure> {
 /// A container that must not run twice.
 fn appends(image: &str, line: &str) -> Result<(), Failure> {
     for _ in 0..TRIES {
-        let exit = known(shell(image, &format!("echo {line} >> /w/lines.txt; echo cmd: {line}")).run())?;
+        let exit = known(shell(image, &format!("echo {line} >> /w/lines.txt; echo cmd: appended")).run())?;
         if exit.is_some_and(|exit| exit.success()) || there(line)? {
             println!("{line} is there");
             return Ok(());
@@ -72,7 +72,7 @@ fn beside(running: &Running) -> Result<Option<()>, Failure> {
     let Some(()) = known(running.copy_in("/workspace/given/text.txt", "/tmp"))? else { return Ok(None) };
     let line = "line-in-exec";
     if !there(line)? {
-        let exec = Exec::new(["sh", "-c", &format!("echo {line} >> /w/lines.txt; echo cmd: {line}")]);
+        let exec = Exec::new(["sh", "-c", &format!("echo {line} >> /w/lines.txt; echo cmd: alongside")]);
         let exit = known(running.exec(&exec))?;
         if !exit.is_some_and(|exit| exit.success()) && !there(line)? {
             return Ok(None);

@@ -133,7 +133,7 @@ pub struct Schedule {
     past: Vec<Past>,
     /// Of the run's own time, in earlier sessions.
     already: Duration,
-    /// In this session, with nothing to do but to wait for approvals and turns; and since when it is so.
+    /// In this process, with nothing to do but to wait for approvals and turns; and since when it is so.
     idle: Duration,
     idle_since: Option<Duration>,
     mode: Mode,

@@ -23,6 +23,7 @@ use crate::error::{EngineError, chain};
 use crate::harden;
 use crate::owner::{EFFECT, Owner};
 use crate::spec::ContainerSpec;
+use crate::turn::turn;
 
 /// Which of a program's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +127,7 @@ impl Engine {
     /// # Errors
     /// If the engine does not answer.
     pub async fn find(&self, owner: &Owner, effect: u64) -> Result<Option<Container>, EngineError> {
+        let _turn = turn().await;
         let mut filter = owner.filter();
         filter.entry("label".to_owned()).or_default().push(format!("{EFFECT}={effect}"));
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filter).build();

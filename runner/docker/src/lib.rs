@@ -25,6 +25,7 @@ mod stage_pod;
 mod sweep;
 mod tls;
 mod transfer;
+mod turn;
 
 pub use build::{BuildSpec, Built, Told};
 pub use container::{Container, Ended, Output, Printed, State};

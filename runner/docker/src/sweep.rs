@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bollard::query_parameters::{
-    InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
     RemoveVolumeOptionsBuilder,
 };
 
@@ -11,6 +11,7 @@ use crate::container;
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::owner::{EFFECT, Owner, PROCESS};
+use crate::turn::turn;
 
 /// What was taken away, by id or name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,6 +38,7 @@ type Filter = HashMap<String, Vec<String>>;
 /// # Errors
 /// If the engine does not answer.
 pub async fn sweep(engine: &Engine, spare: Option<&str>) -> Result<Swept, EngineError> {
+    let _turn = turn().await;
     let ours = HashMap::from([("label".to_owned(), vec![PROCESS.to_owned()])]);
     take(engine, &ours, &|owner, looked_for| owner.is_gone() && !(looked_for && spare == Some(owner.run.as_str()))).await
 }
@@ -79,11 +81,6 @@ async fn take(engine: &Engine, filter: &Filter, wanted: &(dyn Fn(&Owner, bool) -
     for found in found {
         let (labels, names) = (found.labels.unwrap_or_default(), found.names.unwrap_or_default());
         let Some(id) = found.id.filter(|_| forsaken(&labels, &names)) else { continue };
-        // somebody may have taken it over meanwhile
-        let now = docker.inspect_container(&id, None::<InspectContainerOptions>).await;
-        if now.is_ok_and(|now| !forsaken(&labels, &[now.name.unwrap_or_default()])) {
-            continue;
-        }
         match container::remove(engine, &id).await {
             Ok(()) => swept.containers.push(id),
             Err(error) => swept.stuck.push(error.to_string()),

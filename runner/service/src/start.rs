@@ -137,14 +137,20 @@ impl Attempt<'_> {
             }
         };
         let left = ready.timeout.saturating_sub(started.elapsed());
+        // a job that ends as it has to is ready, whoever hears of it first
+        let end = match ready.probe {
+            Probe::Exit(code) => Some(format!("exit {code}")),
+            _ => None,
+        };
         tokio::select! {
-            // a job that ends as it has to is first of all ready
             biased;
             () = trying => {}
             how = up.launched.ended() => {
                 up.drain().await;
-                let words = up.words(shown);
-                return Err(ServiceError::Ended { service: name(), how, gate, words });
+                if end.as_ref() != Some(&how) {
+                    let words = up.words(shown);
+                    return Err(ServiceError::Ended { service: name(), how, gate, words });
+                }
             }
             () = tokio::time::sleep(left) => {
                 let words = up.words(shown);

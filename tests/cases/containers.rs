@@ -156,8 +156,8 @@ fn npm_in_a_container_reaches_the_granted_registry_and_a_postinstall_script_noth
     let home = TcpListener::bind("127.0.0.1:0").expect("a port");
     home.set_nonblocking(true).expect("a flag");
     let port = home.local_addr().expect("an address").port();
-    let registry = Registry::start();
-    let host = registry.host();
+    let packages = Registry::start();
+    let host = packages.host();
     let phone = format!(
         "can() {{ what=$1; shift; if \"$@\" >/dev/null 2>&1; then echo \"CAN $what\"; else echo \"CANNOT $what\"; fi; }}\n\
          can run true\n\
@@ -165,7 +165,7 @@ fn npm_in_a_container_reaches_the_granted_registry_and_a_postinstall_script_noth
          can socket node -e 'require(\"net\").connect({port}, \"127.0.0.1\").on(\"connect\", () => process.exit(0)).on(\"error\", () => process.exit(1))'\n\
          can name node -e 'require(\"dns\").lookup(\"example.com\", (e) => process.exit(e ? 1 : 0))'\n"
     );
-    registry.npm_package("greet", &phone);
+    packages.npm_package("greet", &phone);
     let more = format!(", network = [{{ host = \"{host}\", private = true }}]");
     let text =
         pipeline("runner-test/node:20", &more, WRITE, "timeout = \"2m\"", "npm install --no-audit --no-fund --foreground-scripts greet");
@@ -178,7 +178,7 @@ fn npm_in_a_container_reaches_the_granted_registry_and_a_postinstall_script_noth
         assert!(log.contains(&format!("CANNOT {tried}")), "{tried}\n{log}");
     }
     assert!(log.contains("CAN run") && home.accept().is_err(), "{log}");
-    assert!(registry.asked().iter().any(|path| path == "/greet/-/greet-1.0.0.tgz"), "{:?}", registry.asked());
+    assert!(packages.asked().iter().any(|path| path == "/greet/-/greet-1.0.0.tgz"), "{:?}", packages.asked());
     let denials = told.denials("tool");
     let evil = denials.iter().find(|denial| denial.subject == "evil.example:443").expect("it is told by name");
     assert_eq!((evil.effect.as_str(), evil.code.as_str()), ("commands.connect", "not-granted"));

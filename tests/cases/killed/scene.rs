@@ -261,7 +261,7 @@ impl Trial {
     /// What the commands of a stage have written so far.
     fn lines(&self, stage: &Value) -> String {
         let attempt = format!("{}.1", stage.as_str().unwrap_or_default());
-        fs::read_to_string(self.run().join("work").join(attempt).join("workspace/work/lines.txt")).unwrap_or_default()
+        fs::read_to_string(self.run().join("work").join(attempt).join("workspace").join("work").join("lines.txt")).unwrap_or_default()
     }
 
     /// The folder of the run.

@@ -45,8 +45,8 @@ mod tests {
     #[test]
     fn ids_are_the_pipelines_own() {
         assert_eq!(
-            own("RUN --mount=type=cache,target=/root/.npm \\\n  --mount=id=a,type=cache,dst=/x npm ci", "shop 1").unwrap(),
-            "RUN --mount=type=cache,target=/root/.npm,id=runner/shop_1/root/.npm \\\n  --mount=id=a,type=cache,dst=/x,id=runner/shop_1/a npm ci"
+            own("RUN --mount=type=cache,target=/home/node/.npm \\\n  --mount=id=a,type=cache,dst=/x npm ci", "shop 1").unwrap(),
+            "RUN --mount=type=cache,target=/home/node/.npm,id=runner/shop_1/home/node/.npm \\\n  --mount=id=a,type=cache,dst=/x,id=runner/shop_1/a npm ci"
         );
         assert_eq!(own("RUN --mount=type=bind,from=x true\n", "shop").unwrap(), "RUN --mount=type=bind,from=x true\n");
         assert!(own("RUN --mount=type=ca\\\nche,target=/x true", "shop").is_err());

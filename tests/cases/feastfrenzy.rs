@@ -12,7 +12,7 @@ use crate::RUNNER;
 /// The pipeline as it ships, in a repository of its own, with this machine's registries in the place of the public ones.
 fn feastfrenzy(images: &ImageRegistry, packages: &Registry) -> Project {
     let project = Project::copy_of(RUNNER, &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines/feastfrenzy"));
-    project.replace("pipeline.toml", "network = [\"registry.npmjs.example:443\"]", &format!("network = [\"{}\"]", packages.host()));
+    project.replace("pipeline.toml", "network = [\"npm.example:443\"]", &format!("network = [\"{}\"]", packages.host()));
     project.replace("pipeline.toml", "127.0.0.1:5000", &images.address());
     for app in ["backend", "frontend"] {
         project.write(&format!("app/{app}/.npmrc"), format!("registry=http://{}/\n", packages.host()));
@@ -111,7 +111,7 @@ fn feastfrenzy_says_who_may_what() {
     project
         .run(&["plan"])
         .expect(0)
-        .says("connect to registry.npmjs.example:443")
+        .says("connect to npm.example:443")
         .says("PUSH 127.0.0.1:5000/feastfrenzy/backend:*")
         .says("build 127.0.0.1:5000/feastfrenzy/backend:* (no network)")
         .says("build from docker.io/library/node:20, and pull what of it is missing");

@@ -2,6 +2,7 @@
 
 mod alone;
 mod compared;
+mod mutated;
 mod parsed;
 mod reads;
 

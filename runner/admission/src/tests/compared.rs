@@ -142,6 +142,23 @@ fn weights_of_istio() {
 }
 
 #[test]
+fn an_element_that_becomes_another_is_neither() {
+    let fields =
+        json!({ "spec.http[*].route[*].destination.subset": {}, "spec.http[*].route[destination.subset=canary].weight": { "max": 10 } });
+    let before = virtual_service();
+    let subset = ("/spec/http/1/route/0/destination/subset", json!("canary"));
+    for (wanted, edits) in [
+        ("field", vec![subset.clone(), ("/spec/http/1/route/0/weight", json!(5))]),
+        ("bound", vec![subset.clone()]), // with all the weight that it has
+        ("granted", vec![("/spec/http/1/route/1/destination/subset", json!("other"))]),
+        ("field", vec![("/spec/http/1/route/1/destination/subset", json!("other")), ("/spec/http/1/route/1/weight", json!(100))]),
+    ] {
+        let (code, refusal) = judged(fields.clone(), "virtualservices shop/api", &before, &edited(&before, &edits));
+        assert_eq!(code, wanted, "{edits:?}: {refusal:?}");
+    }
+}
+
+#[test]
 fn a_share_of_a_list() {
     let fields = json!({ "spec.rules[*].backendRefs[name=api-canary].weight": { "min": 0, "share": 0.1 }, "spec.rules[*].backendRefs[name=api].weight": { "min": 0 } });
     let before = http_route();

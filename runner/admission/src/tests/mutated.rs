@@ -99,10 +99,10 @@ fn rest(object: &Value) -> Value {
             annotations.retain(|key, _| key.starts_with("kubectl"));
         }
     }
-    if let Some(spec) = object.pointer_mut("/spec").and_then(Value::as_object_mut) {
-        if spec.get("replicas").and_then(Value::as_f64).is_some_and(|replicas| (0.0..=3.0).contains(&replicas)) {
-            spec.insert("replicas".to_owned(), json!("within"));
-        }
+    if let Some(spec) = object.pointer_mut("/spec").and_then(Value::as_object_mut)
+        && spec.get("replicas").and_then(Value::as_f64).is_some_and(|replicas| (0.0..=3.0).contains(&replicas))
+    {
+        spec.insert("replicas".to_owned(), json!("within"));
     }
     if let Some(containers) = object.pointer_mut("/spec/template/spec/containers").and_then(Value::as_array_mut) {
         for container in containers.iter_mut().filter(|one| one.get("name") == Some(&json!("api"))) {

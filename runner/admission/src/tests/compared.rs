@@ -184,6 +184,24 @@ fn a_share_of_a_list() {
     assert_eq!(judged(fields, "httproutes shop/api", &far, &weights(json!(40), json!(60))).0, "bound");
 }
 
+#[test]
+fn a_scale_of_none_says_nothing() {
+    let object = |spec: Value| json!({ "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": { "name": "api", "uid": "u-1" }, "spec": spec, "status": { "replicas": 1 } });
+    let rules = |bound: Value| {
+        rules(json!([{ "resources": ["deployments/scale"], "names": ["api"], "verbs": ["patch"], "fields": { "spec.replicas": bound } }]))
+    };
+    let (one, none) = (object(json!({ "replicas": 1 })), object(json!({})));
+    let decided = |rules: &Rules, replicas: u32, before: &Value, after: &Value| {
+        told(rules.admit(&scale("deployments/scale shop/api", replicas), Some(&scene(Some(before.clone()), Some(after.clone()))))).0
+    };
+    assert_eq!(decided(&rules(json!({ "max": 3 })), 0, &one, &none), "granted");
+    assert_eq!(decided(&rules(json!({ "max": 3 })), 1, &none, &one), "granted");
+    assert_eq!(decided(&rules(json!({ "min": 1 })), 0, &one, &none), "bound");
+    // whatever was asked, what came out is judged
+    assert_eq!(decided(&rules(json!({ "min": 1 })), 1, &one, &none), "bound");
+    assert_eq!(decided(&rules(json!({ "max": 3 })), 1, &one, &object(json!({ "replicas": 9 }))), "bound");
+}
+
 fn replicas(replicas: u32) -> Value {
     edited(&deployment(), &[("/spec/replicas", json!(replicas))])
 }

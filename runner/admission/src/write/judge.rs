@@ -1,5 +1,6 @@
 //! The two steps for one rule.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
@@ -146,7 +147,8 @@ impl Judge<'_> {
     /// By what was seen.
     fn seen(&self, scene: &Scene) -> Verdict {
         let target = &self.request.target;
-        let (before, after) = (scene.before.as_ref(), scene.after.as_ref());
+        let (before, after) = (self.shown(scene.before.as_ref()), self.shown(scene.after.as_ref()));
+        let (before, after) = (before.as_deref(), after.as_deref());
         if matches!(self.request.write, Write::Apply { .. })
             && before.is_none()
             && !self.rules.applying(Verb::Create, target).any(|rule| std::ptr::eq(rule, self.rule))
@@ -187,6 +189,19 @@ impl Judge<'_> {
             share.judge(own, before, after, &scene.others).map_err(|why| Refusal::new("share", why))?;
         }
         Ok(())
+    }
+
+    /// A `Scale` leaves out a number of replicas that is 0.
+    fn shown<'o>(&self, object: Option<&'o Value>) -> Option<Cow<'o, Value>> {
+        let object = object?;
+        let mut shown = Cow::Borrowed(object);
+        if self.request.is_scale()
+            && object.pointer("/spec/replicas").is_none()
+            && let Some(spec) = shown.to_mut().get_mut("spec").and_then(Value::as_object_mut)
+        {
+            spec.insert("replicas".to_owned(), json!(0));
+        }
+        Some(shown)
     }
 
     fn compared(&self, fields: &[Field], before: &Value, after: &Value) -> Verdict {

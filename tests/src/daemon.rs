@@ -64,9 +64,11 @@ impl Daemon {
         self.process.wait().expect("it ends");
     }
 
-    /// Starts it once more with what it had: what runs on then is ended by it.
-    pub fn again(&mut self) {
-        let _ = std::fs::remove_file(self.folder.path().join("pid"));
+    /// Ends it as an administrator does, with all of its containers, and starts it once more with what it had.
+    pub fn restart(&mut self) {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").arg(&pid).status().is_ok_and(|status| status.success()), "dockerd can't be asked to end");
+        self.process.wait().expect("it ends");
         self.process = begin(&self.options, self.folder.path());
     }
 }

@@ -1,6 +1,7 @@
 //! The effects, carried out. What they need of the engine is in `containers` and `transfer`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use capability::{Backend, Boundary, Nothing, Permitted, Recovery};
 
@@ -12,6 +13,10 @@ use crate::effect::{
 };
 use crate::reference::Reference;
 use crate::transfer;
+
+/// How long an image waits for a container of it that the stage has dropped.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The attempt, for one crossing.
 pub struct Starter<'a> {
@@ -101,6 +106,11 @@ fn reference(text: &str) -> Answer<Reference> {
 /// Carries an operation on images out.
 pub trait Carry: ImageOperation {
     fn carry(&self, starter: &Starter<'_>) -> impl Future<Output = Answer<Self::Reply>> + Send;
+
+    /// The reply of one that was cut off, if the engine shows that it happened and asking again would be a mistake.
+    fn happened(&self, _: &Starter<'_>) -> impl Future<Output = Option<Self::Reply>> + Send {
+        async { None }
+    }
 }
 
 impl<O: Carry> Backend<OnImages<O>> for Starter<'_> {
@@ -110,6 +120,10 @@ impl<O: Carry> Backend<OnImages<O>> for Starter<'_> {
 
     async fn act(&self, permitted: Permitted<OnImages<O>>) -> Answer<O::Reply> {
         permitted.effect().0.carry(self).await
+    }
+
+    async fn recover(&self, effect: &OnImages<O>, _: &Sights, _: &mut Sights) -> Recovery<Answer<O::Reply>> {
+        effect.0.happened(self).await.map_or(Recovery::Repeat, |reply| Recovery::Happened(Ok(reply)))
     }
 }
 
@@ -178,7 +192,23 @@ impl Carry for Tag {
 impl Carry for Remove {
     async fn carry(&self, starter: &Starter<'_>) -> Answer<()> {
         let reference = reference(&self.reference)?;
-        Ok(starter.attempt.engine().await?.remove_image(&reference.to_string()).await?)
+        let (engine, name) = (starter.attempt.engine().await?, reference.to_string());
+        let mut tries = 0;
+        loop {
+            match engine.remove_image(&name).await {
+                Err(error) if error.is_conflict() && starter.attempt.removes() && tries < TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(PAUSE).await;
+                }
+                removed => return Ok(removed?),
+            }
+        }
+    }
+
+    async fn happened(&self, starter: &Starter<'_>) -> Option<()> {
+        let reference = reference(&self.reference).ok()?;
+        let found = starter.attempt.engine().await.ok()?.image(&reference.to_string()).await.ok()?;
+        found.is_none().then_some(())
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,10 @@ pub struct Attempt {
     next: AtomicU32,
     /// Containers that an earlier process started, which was killed.
     pub(crate) lost: Mutex<BTreeMap<u32, Lost>>,
+    /// Those of an earlier process that the guest has dropped since.
+    pub(crate) dropped: Mutex<Vec<Run>>,
+    /// Whether a container may be on its way out.
+    removes: AtomicBool,
     network: OnceCell<StageNetwork>,
     /// Folders that stand where a repository could be made up.
     stand_ins: Mutex<Vec<PathBuf>>,
@@ -114,6 +118,8 @@ impl Attempt {
             live: Mutex::default(),
             next: AtomicU32::new(1),
             lost: Mutex::default(),
+            dropped: Mutex::default(),
+            removes: AtomicBool::default(),
             network: OnceCell::new(),
             stand_ins: Mutex::default(),
         }
@@ -165,9 +171,19 @@ impl Attempt {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a container whose handle the guest dropped.
-    pub fn forget(&self, number: u32) {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    /// Removes a container whose handle the guest dropped. One of an earlier process waits for the end of its record: until then nothing here
+    /// speaks with an engine.
+    pub fn forget(self: &Arc<Self>, number: u32, replays: bool) {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner).remove(&number).map(Lost::into_run);
+        match lost {
+            Some(run) if replays => self.dropped.lock().unwrap_or_else(PoisonError::into_inner).push(run),
+            Some(run) => {
+                let attempt = self.clone();
+                tokio::spawn(async move { attempt.take_away(&run).await });
+            }
+            None => {}
+        }
+        self.removes.store(true, Ordering::Relaxed);
         let live = self.lock().remove(&number);
         if let Some(live) = live {
             live.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take().inspect(JoinHandle::abort);
@@ -175,6 +191,11 @@ impl Attempt {
                 self.setting.endpoints.remove(name);
             }
         }
+    }
+
+    /// Whether something that is in use may soon be free: containers that are dropped are removed in the background.
+    pub fn removes(&self) -> bool {
+        self.removes.load(Ordering::Relaxed)
     }
 
     /// Ends and removes everything.
@@ -322,6 +343,7 @@ impl Attempt {
             read_only_root: run.read_only_root,
             keep_capabilities: Vec::new(),
             init: true,
+            stop_signal: None,
             stdin: run.stdin.clone(),
             effect: Some(Self::label(run.number)),
         })

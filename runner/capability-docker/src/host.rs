@@ -174,7 +174,8 @@ impl wit::HostContainer for StageState {
 
     fn drop(&mut self, handle: Resource<Handle>) -> Result<()> {
         let Handle(number) = self.table.delete(handle)?;
-        self.room::<Room>().attempt.forget(number);
+        let replays = self.boundary.replays();
+        self.room::<Room>().attempt.forget(number, replays);
         Ok(())
     }
 }

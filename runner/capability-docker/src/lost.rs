@@ -22,6 +22,12 @@ pub struct Lost {
     ended: Option<Answer<Exit>>,
 }
 
+impl Lost {
+    pub fn into_run(self) -> Run {
+        self.run
+    }
+}
+
 /// What a number leads to.
 pub enum Found {
     Live(Arc<Live>),
@@ -175,6 +181,10 @@ pub struct Revival {
 impl Revive for Revival {
     fn revive(&self) -> Pin<Box<dyn Future<Output = Result<(), LedgerError>> + Send + '_>> {
         Box::pin(async move {
+            let dropped = std::mem::take(&mut *self.attempt.dropped.lock().unwrap_or_else(PoisonError::into_inner));
+            for run in dropped {
+                self.attempt.take_away(&run).await;
+            }
             let open: Vec<Run> = self.attempt.lost().values().filter(|lost| lost.ended.is_none()).map(|lost| lost.run.clone()).collect();
             for run in open {
                 if run.name.is_some() {

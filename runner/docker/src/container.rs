@@ -8,8 +8,9 @@ use std::time::Duration;
 use bollard::container::LogOutput;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions,
-    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
-    StopContainerOptionsBuilder, UploadToContainerOptionsBuilder, WaitContainerOptionsBuilder,
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
+    RenameContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder, UploadToContainerOptionsBuilder,
+    WaitContainerOptionsBuilder,
 };
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -119,7 +120,8 @@ impl Engine {
         }
     }
 
-    /// The container that an effect of an attempt made, in whichever process.
+    /// The container that an effect of an attempt made, in whichever process. This process is responsible for it from then on: another
+    /// runner's sweep leaves it alone.
     ///
     /// # Errors
     /// If the engine does not answer.
@@ -129,7 +131,16 @@ impl Engine {
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filter).build();
         let found = self.docker.list_containers(Some(options)).await;
         let found = found.map_err(|error| self.failed("looking for the container of an effect", error))?;
-        Ok(found.into_iter().find_map(|found| found.id).map(|id| Container::new(self.clone(), id, None)))
+        let Some(id) = found.into_iter().find_map(|found| found.id) else { return Ok(None) };
+        let claim = RenameContainerOptionsBuilder::new().name(&Owner::claim(&id)).build();
+        match self.docker.rename_container(&id, claim).await.map_err(|error| self.failed("taking over a container", error)) {
+            // the second time it has that name already
+            Ok(()) => {}
+            Err(error) if error.is_conflict() || matches!(error, EngineError::Said { status: 400, .. }) => {}
+            Err(error) if error.is_missing() => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        Ok(Some(Container::new(self.clone(), id, None)))
     }
 }
 

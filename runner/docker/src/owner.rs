@@ -19,6 +19,9 @@ pub(crate) const PROCESS: &str = "dev.runner.process";
 /// The position of the effect that made a container.
 pub(crate) const EFFECT: &str = "dev.runner.effect";
 
+/// How the name of a container begins that another process has taken over.
+const CLAIMED: &str = "runner.";
+
 impl Owner {
     /// What [`Owner::process`] is for this very process.
     pub fn this_process() -> String {
@@ -35,6 +38,21 @@ impl Owner {
     pub fn of(labels: &HashMap<String, String>) -> Option<Owner> {
         let get = |name: &str| labels.get(name).cloned();
         Some(Owner { run: get(RUN)?, stage: get(STAGE)?, attempt: get(ATTEMPT)?.parse().ok()?, process: get(PROCESS)? })
+    }
+
+    /// The name of a container that this process has taken over. Labels can't be changed, and names can.
+    pub(crate) fn claim(id: &str) -> String {
+        format!("{CLAIMED}{}.{}", Self::this_process().replace('/', "."), id.get(..12).unwrap_or(id))
+    }
+
+    /// Of a container: whoever has taken it over is responsible now.
+    pub(crate) fn of_container(labels: &HashMap<String, String>, names: &[String]) -> Option<Owner> {
+        let mut owner = Self::of(labels)?;
+        let claimed = names.iter().find_map(|name| name.trim_start_matches('/').strip_prefix(CLAIMED)?.rsplit_once('.'));
+        if let Some((process, _)) = claimed {
+            owner.process = process.replace('.', "/");
+        }
+        Some(owner)
     }
 
     /// Whether the process that is responsible is no more, as far as that can be told from here.
@@ -56,6 +74,9 @@ mod tests {
     #[test]
     fn labels_say_whose_it_is() {
         let owner = Owner { run: "20260101-000000-abcdef".into(), stage: "test (app=a)".into(), attempt: 2, process: "boot/1/2".into() };
+        let taken_over = Owner::of_container(&owner.labels(), &[format!("/{}", Owner::claim("0123456789abcdef"))]);
+        assert_eq!(taken_over, Some(Owner { process: Owner::this_process(), ..owner.clone() }));
+        assert_eq!(Owner::of_container(&owner.labels(), &["/brave_lovelace".to_owned()]), Some(owner.clone()));
         assert_eq!(Owner::of(&owner.labels()), Some(owner));
         assert_eq!(Owner::of(&HashMap::from([("dev.runner.run".to_owned(), "x".to_owned())])), None);
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
+    InspectContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
     RemoveVolumeOptionsBuilder,
 };
 
@@ -69,13 +69,21 @@ async fn take(engine: &Engine, filter: &Filter, wanted: &(dyn Fn(&Owner, bool) -
     let docker = &engine.docker;
     let mut swept = Swept::default();
     // that nobody looks for it can be told of a container alone
-    let judged = |labels: &HashMap<String, String>, looked_for| Owner::of(labels).is_some_and(|owner| wanted(&owner, looked_for));
-    let forsaken = |labels: Option<&HashMap<String, String>>| labels.is_some_and(|labels| judged(labels, labels.contains_key(EFFECT)));
-    let wanted = |labels: Option<&HashMap<String, String>>| labels.is_some_and(|labels| judged(labels, true));
+    let forsaken = |labels: &HashMap<String, String>, names: &[String]| {
+        Owner::of_container(labels, names).is_some_and(|owner| wanted(&owner, labels.contains_key(EFFECT)))
+    };
+    let wanted = |labels: Option<&HashMap<String, String>>| labels.and_then(Owner::of).is_some_and(|owner| wanted(&owner, true));
 
     let options = ListContainersOptionsBuilder::new().all(true).filters(filter).build();
     let found = docker.list_containers(Some(options)).await.map_err(|error| engine.failed("listing containers", error))?;
-    for id in found.into_iter().filter(|found| forsaken(found.labels.as_ref())).filter_map(|found| found.id) {
+    for found in found {
+        let (labels, names) = (found.labels.unwrap_or_default(), found.names.unwrap_or_default());
+        let Some(id) = found.id.filter(|_| forsaken(&labels, &names)) else { continue };
+        // somebody may have taken it over meanwhile
+        let now = docker.inspect_container(&id, None::<InspectContainerOptions>).await;
+        if now.is_ok_and(|now| !forsaken(&labels, &[now.name.unwrap_or_default()])) {
+            continue;
+        }
         match container::remove(engine, &id).await {
             Ok(()) => swept.containers.push(id),
             Err(error) => swept.stuck.push(error.to_string()),

@@ -19,8 +19,8 @@ pub fn own(text: &str, pipeline: &str) -> Result<String, String> {
             continue;
         }
         let value = |names: &[&str]| {
-            let parts = word["--mount=".len()..].split(',').filter_map(|part| part.split_once('='));
-            parts.filter(|(name, _)| names.contains(&name.to_lowercase().as_str())).last().map(|(_, value)| value)
+            let mut parts = word["--mount=".len()..].split(',').filter_map(|part| part.split_once('='));
+            parts.rfind(|(name, _)| names.contains(&name.to_lowercase().as_str())).map(|(_, value)| value)
         };
         let id = value(&["id"]).or_else(|| value(&["target", "dst", "destination"]));
         let id = id.ok_or_else(|| format!("the cache mount `{word}` has no target"))?;

@@ -39,7 +39,7 @@ impl Stage {
             mounts: vec![rule(".", false), rule("out", true)],
             hidden: vec![".runner".into()],
             protected: vec![".git".into(), "pipeline.toml".into()],
-            held: Held::placeholders(vec![SecretUse { secret, placeholder: PLACEHOLDER.into() }]),
+            held: Held::placeholders(vec![SecretUse { secret, placeholder: PLACEHOLDER.into(), read: false }]),
         }
     }
 

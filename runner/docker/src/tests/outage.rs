@@ -30,6 +30,7 @@ async fn an_engine_that_is_not_there_is_named() {
 }
 
 #[path = "../../../../tests/src/daemon.rs"]
+#[expect(dead_code, reason = "the end-to-end tests also start one again")]
 mod daemon;
 
 use daemon::Daemon;

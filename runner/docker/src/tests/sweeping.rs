@@ -1,5 +1,7 @@
 use std::process::Command;
 
+use bollard::query_parameters::RenameContainerOptionsBuilder;
+
 use super::{labels, scene, sh};
 use crate::{ContainerSpec, Owner, sweep};
 
@@ -54,10 +56,15 @@ async fn what_dead_processes_left_is_swept_and_nothing_else() {
         same
     }));
 
+    // this process has taken it over
     let swept = sweep(&scene.engine, None).await.unwrap();
-    assert!(swept.containers.contains(&their_id) && !swept.containers.contains(&mine_id), "{swept:?}");
+    assert!(!swept.containers.contains(&their_id) && !swept.containers.contains(&mine_id), "{swept:?}");
     assert!(swept.networks.contains(&network) && swept.volumes.contains(&format!("{}-v", dead.run)), "{swept:?}");
     assert!(swept.stuck.is_empty(), "{swept:?}");
+    let other_name = RenameContainerOptionsBuilder::new().name(&format!("{}-c", dead.run)).build();
+    scene.engine.docker.rename_container(&their_id, other_name).await.unwrap();
+    let swept = sweep(&scene.engine, None).await.unwrap();
+    assert!(swept.containers.contains(&their_id) && !swept.containers.contains(&mine_id), "{swept:?}");
     assert_eq!(scene.left().await.len(), 1, "{:?}", scene.left().await);
     scene.engine.docker.inspect_volume(&format!("{}-stranger", dead.run)).await.unwrap();
     scene

@@ -1,5 +1,7 @@
 //! A program in a container that runs.
 
+use std::time::Duration;
+
 use admission::Target;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
@@ -17,6 +19,9 @@ pub struct Exec {
     pub arguments: Vec<String>,
     pub stdin: Vec<u8>,
 }
+
+/// How long output is waited for once the program has ended, or the connection.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Where bytes came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +56,20 @@ impl Cluster {
                 }
             }
         };
+        let mut ended = std::pin::pin!(async move {
+            match status {
+                Some(status) => status.await,
+                None => None,
+            }
+        });
+        let mut status = None;
         let pour = async {
             let (mut out, mut err) = ([0; 16 * 1024], [0; 16 * 1024]);
             while stdout.is_some() || stderr.is_some() {
+                // kube leaves both open when the connection breaks, so that who reads on would read for ever
+                let patience = if status.is_some() { LAST_WORDS } else { Duration::MAX };
                 tokio::select! {
+                    biased;
                     read = read(&mut stdout, &mut out), if stdout.is_some() => match read {
                         0 => stdout = None,
                         read => printed(Output::Stdout, &out[..read]),
@@ -63,21 +78,28 @@ impl Cluster {
                         0 => stderr = None,
                         read => printed(Output::Stderr, &err[..read]),
                     },
+                    said = &mut ended, if status.is_none() => status = Some(said),
+                    () = tokio::time::sleep(patience) => break,
                 }
             }
         };
-        tokio::join!(feed, pour);
-        let lost = |why: String| ClusterError::Lost { doing: doing.clone(), server: self.server().to_owned(), why };
-        let status = match status {
-            Some(status) => status.await,
-            None => None,
+        tokio::select! {
+            () = pour => {}
+            () = async { feed.await; std::future::pending().await } => {}
+        }
+        let said = match status {
+            Some(said) => said,
+            None => ended.await,
         };
-        match status {
-            Some(status) => code(&doing, &status),
-            None => Err(lost(match process.join().await {
-                Ok(()) => "it ended without saying how".to_owned(),
-                Err(error) => chain(&error),
-            })),
+        match said {
+            Some(said) => code(&doing, &said),
+            None => {
+                let why = match process.join().await {
+                    Ok(()) => "it ended without saying how".to_owned(),
+                    Err(error) => chain(&error),
+                };
+                Err(ClusterError::Lost { doing, server: self.server().to_owned(), why })
+            }
         }
     }
 

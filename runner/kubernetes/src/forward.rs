@@ -123,14 +123,19 @@ impl AsyncRead for Tunnel {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, into);
-        if !matches!(&read, Poll::Ready(Ok(())) if into.filled().len() == before && into.remaining() > 0) {
-            return read;
+        let silent = match &read {
+            Poll::Pending => true,
+            Poll::Ready(Ok(())) => into.filled().len() == before && into.remaining() > 0,
+            Poll::Ready(Err(_)) => false,
+        };
+        // nothing comes: because nothing was said yet, because all was, or because there is nobody
+        if silent && let Some(Poll::Ready(words)) = self.refusal.as_mut().map(|refusal| refusal.poll_unpin(context)) {
+            self.refusal = None;
+            if let Some(words) = words {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, words)));
+            }
         }
-        // the end: because all was said, or because there was nobody, which has been told by then
-        match self.refusal.take().and_then(|refusal| refusal.now_or_never().flatten()) {
-            Some(words) => Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionRefused, words))),
-            None => read,
-        }
+        read
     }
 }
 

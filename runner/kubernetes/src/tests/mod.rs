@@ -1,6 +1,7 @@
 //! Against an API server that says what a test wants, over a real socket.
 
 mod asking;
+mod entering;
 mod finding;
 mod logging;
 mod rollouts;

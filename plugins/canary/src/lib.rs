@@ -5,6 +5,7 @@
 //!
 //! Deliberately absent: the stage itself. It needs `runner:kubernetes`, which nothing provides yet; without a `plugin.toml` this folder is not built as a plugin.
 
+mod chart;
 mod compare;
 mod condition;
 mod metric;
@@ -12,6 +13,7 @@ mod reading;
 mod signals;
 mod steps;
 
+pub use chart::chart;
 pub use compare::{Comparison, Direction, Judgement, Margins, compare};
 pub use condition::{Condition, Values};
 pub use metric::{Conditions, Limits, Point, Standing, Tally};

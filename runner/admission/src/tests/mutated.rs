@@ -132,3 +132,16 @@ fn whatever_is_granted_is_harmless() {
     }
     assert!(granted > 100, "only {granted} changes were granted: that proves nothing");
 }
+
+#[test]
+fn nothing_that_differs_is_left_out() {
+    let (before, mut dice) = (deployment(), Dice(0x1234_5678_9abc_def1));
+    for round in 0..40_000 {
+        let mut after = before.clone();
+        for _ in 0..=dice.roll(3) {
+            mutate(&mut dice, &mut after);
+        }
+        assert_eq!(crate::change::changes(&before, &after).is_empty(), before == after, "round {round}: {after}");
+        assert_eq!(crate::change::changes(&after, &before).is_empty(), before == after, "round {round}, back: {after}");
+    }
+}

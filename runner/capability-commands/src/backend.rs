@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use capability::outlet;
 use capability::state::{SCRATCH, WORKSPACE};
 use capability::{Backend, Boundary, Permitted, Setting, StageLog};
 use event::{Kind, Stream};
@@ -32,7 +33,7 @@ use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
 use crate::jail::{ExitStatus, Jail, JailError, JailProcess, SpawnError, SpawnSpec};
 use crate::lost::Lost;
 use crate::name::{self, Door};
-use crate::network::{self, Network, Outlet};
+use crate::network::{Network, Outlet};
 use crate::policy::{Output, Rules, Start, StartError, Started, command_line};
 use crate::stage_jail::StageJail;
 
@@ -228,7 +229,7 @@ impl Programs {
     async fn jail(self: &Arc<Self>, grant: &Arc<CommandsGrant>, boundary: &Boundary) -> Result<&Arc<Jail>, StartError> {
         let jail = self.jail.standing(&self.setting).await?;
         let outlet = async {
-            let listener = jail.listen(network::PORT).await.map_err(|error| StartError::System(error.to_string()))?;
+            let listener = jail.listen(outlet::PORT).await.map_err(|error| StartError::System(error.to_string()))?;
             Ok(Outlet::Jail(listener, Arc::downgrade(jail)))
         };
         self.opened(outlet, grant, boundary).await?;
@@ -348,7 +349,7 @@ impl Programs {
                 let spec = SpawnSpec {
                     program: normal_program(&start.program).unwrap_or_default(),
                     args: start.arguments.clone(),
-                    env: env.into_iter().chain(network::environment(&grant, &self.setting.services)).collect(),
+                    env: env.into_iter().chain(outlet::environment(&grant.network, &self.setting.services)).collect(),
                     dir: self.directory(&start),
                     stdin,
                     stdout: stdout_end,
@@ -365,7 +366,7 @@ impl Programs {
                 let program = Program {
                     program: normal_program(&start.program).unwrap_or_default(),
                     arguments: start.arguments.clone(),
-                    env: env.into_iter().chain(network::environment(&grant, &self.setting.services)).collect(),
+                    env: env.into_iter().chain(outlet::environment(&grant.network, &self.setting.services)).collect(),
                     directory: self.directory(&start),
                     stdin: start.stdin.clone(),
                     stdout: stdout_end,

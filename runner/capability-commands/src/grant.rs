@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use capability::denial::toml_string;
+use capability::outlet;
 use egress::{AllowList, Entry};
 use pipeline::ceilings::Ceilings;
 use pipeline::diagnostic::Diagnostic;
@@ -13,7 +14,6 @@ use pipeline::node::{Node, Spanned, TableReader, Value};
 
 use crate::jail::toolchain::{self, Toolchain};
 use crate::learned;
-use crate::network;
 
 /// Where programs run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl GrantSchema for Schema {
         let hosts = reader.take("network");
         let full = hosts.filter(|node| matches!(&node.value, Value::String(word) if word == "full"));
         let listed = hosts.filter(|_| full.is_none());
-        let mut network = listed.map(|node| network::decode(node, reader.diagnostics)).unwrap_or_default();
+        let mut network = listed.map(|node| outlet::decode(node, reader.diagnostics)).unwrap_or_default();
         let within = match word {
             Some(Word::Container) => container(&mut reader, &names, full.is_some()),
             _ => {
@@ -304,7 +304,7 @@ impl Grant for CommandsGrant {
             Place::Host => vec![Authority { text: format!("run {programs} on the host, UNCONFINED"), alarming: true }],
             Place::Process => {
                 let mut lines = vec![Authority { text: format!("run {programs} (confined, {reach})"), alarming: false }];
-                lines.extend(self.network.0.iter().map(network::authority));
+                lines.extend(self.network.0.iter().map(outlet::authority));
                 for (name, toolchain) in &self.toolchains {
                     lines.push(Authority { text: format!("  see toolchain {name}: {}", shown(toolchain)), alarming: false });
                 }
@@ -314,7 +314,7 @@ impl Grant for CommandsGrant {
                 let reach = if within.full_network { "the FULL network" } else { reach };
                 let text = format!("run {programs} (in a container of {}, {reach})", within.image);
                 let mut lines = vec![Authority { text, alarming: within.full_network }];
-                lines.extend(self.network.0.iter().map(network::authority));
+                lines.extend(self.network.0.iter().map(outlet::authority));
                 let most = (!within.ceilings.is_empty()).then(|| format!("  take at most {} each", within.ceilings));
                 lines.extend(most.map(|text| Authority { text, alarming: false }));
                 lines
@@ -338,7 +338,7 @@ impl CommandsGrant {
         let mut silent: Vec<&Entry> = self.network.0.iter().collect();
         for used in used {
             if used.effect == event::CONNECT {
-                silent.retain(|entry| !network::fits(entry, used.subject));
+                silent.retain(|entry| !outlet::fits(entry, used.subject));
             }
             if used.effect != "commands.start" {
                 continue;

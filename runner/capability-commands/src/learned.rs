@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use capability::denial::toml_string;
+use capability::outlet;
 use capability::state::WORKSPACE;
 use egress::{AllowList, Entry};
 use pipeline::grant::{GrantContext, Used};
@@ -15,7 +16,6 @@ use pipeline::node::{Node, Value};
 
 use crate::grant::{CommandsGrant, Schema, normal_program};
 use crate::jail::toolchain::{self, Toolchain};
-use crate::network;
 
 /// Settings whose arrays are command lines, and arrays of those.
 const COMMAND_LINES: [&str; 5] = ["run", "rerun-with", "start", "command", "shell"];
@@ -47,10 +47,10 @@ pub fn learning(stage: &Learning<'_>) -> Result<String, String> {
     if programs.is_empty() {
         return Err("its settings name no program; grant `commands` by hand".to_owned());
     }
-    let mut network: Vec<String> = entries(stage.granted, stage.context).iter().map(network::written).collect();
+    let mut network: Vec<String> = entries(stage.granted, stage.context).iter().map(outlet::written).collect();
     for host in stage.hosts.iter().filter(|host| egress::confirmable(host).is_ok()) {
         let ported = if has_port(host) { vec![host.clone()] } else { vec![format!("{host}:443"), format!("{host}:80")] };
-        network.extend(ported.iter().filter_map(|host| Entry::parse(host).ok()).map(|entry| network::written(&entry)));
+        network.extend(ported.iter().filter_map(|host| Entry::parse(host).ok()).map(|entry| outlet::written(&entry)));
     }
     Ok(written(&programs, &network, stage.granted, stage.context))
 }
@@ -98,8 +98,8 @@ pub fn learned(lesson: &Lesson<'_>) -> Option<String> {
     let network: Vec<String> = contacted
         .map(|(host, mut entry)| {
             // that it may be a private address is nothing that a contact shows
-            entry.private = before.iter().any(|known| known.private && network::fits(known, host));
-            network::written(&entry)
+            entry.private = before.iter().any(|known| known.private && outlet::fits(known, host));
+            outlet::written(&entry)
         })
         .collect();
     (!programs.is_empty()).then(|| written(&programs, &network, granted, context))

@@ -12,13 +12,9 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use capability::denial::toml_string;
+use capability::outlet::{self, PORT};
 use capability::{Boundary, Denial, Stream};
-use egress::{AllowList, Contact, Entry, Host, Outcome, Proxy, Reach, Refusal, Witness};
-use event::Kind;
-use pipeline::diagnostic::Diagnostic;
-use pipeline::grant::Authority;
-use pipeline::node::{Node, Spanned, TableReader, Value, wrong_type};
+use egress::{Contact, Host, Proxy, Refusal, Witness};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OnceCell, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
@@ -27,123 +23,10 @@ use crate::backend::Programs;
 use crate::grant::CommandsGrant;
 use crate::jail::Jail;
 
-/// Where the proxy is in every jail and pod: the port that proxies are customarily at. Always the same, so that what programs see is, too.
-pub const PORT: u16 = 3128;
 /// Connections of one stage that are served at the same time; more wait.
 const AT_ONCE: usize = 256;
 /// Before a failed accept is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Reads `network`.
-pub fn decode(node: &Node, diagnostics: &mut Vec<Diagnostic>) -> AllowList {
-    let Value::Array(items) = &node.value else {
-        let hint = "write `network = [\"registry.example:443\"]`";
-        diagnostics.push(wrong_type(&node.span, "`network`", "an array of hosts", &node.value).hint(hint));
-        return AllowList::default();
-    };
-    AllowList(items.iter().filter_map(|item| decode_entry(item, diagnostics)).collect())
-}
-
-fn decode_entry(item: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Entry> {
-    let (host, private) = match &item.value {
-        Value::String(host) => (Spanned { value: host.clone(), span: item.span.clone() }, false),
-        Value::Table(_) => {
-            let mut reader = TableReader::new(item, "an entry of `network`", diagnostics)?;
-            let host = reader.require("host").and_then(|node| reader.expect_string(node, "host"));
-            let private = reader.boolean("private").is_some_and(|private| private.value);
-            reader.finish();
-            (host?, private)
-        }
-        other => {
-            diagnostics.push(
-                wrong_type(&item.span, "an entry of `network`", "a host and a port", other)
-                    .hint("write \"registry.example:443\", or { host = \"registry.example:443\", private = true }"),
-            );
-            return None;
-        }
-    };
-    match Entry::parse(&host.value) {
-        Ok(mut entry) => {
-            entry.private = private;
-            Some(entry)
-        }
-        Err(error) => {
-            diagnostics.push(Diagnostic::error("bad-host", host.span, error.message).hint(error.hint));
-            None
-        }
-    }
-}
-
-/// An entry as it would stand in a pipeline file.
-pub fn written(entry: &Entry) -> String {
-    let host = toml_string(&entry.to_string());
-    if entry.private { format!("{{ host = {host}, private = true }}") } else { host }
-}
-
-/// An entry as `plan` shows it.
-pub fn authority(entry: &Entry) -> Authority {
-    let opens = entry.opens();
-    let more = opens.map(|what| format!(" ({what})")).unwrap_or_default();
-    Authority { text: format!("  connect to {entry}{more}"), alarming: opens.is_some() || entry.is_sweeping() }
-}
-
-/// Whether a recorded connection needed the entry.
-pub fn fits(entry: &Entry, subject: &str) -> bool {
-    let place = subject.rsplit_once(':').and_then(|(host, port)| Some((Host::parse(host).ok()??, port.parse().ok()?)));
-    // what can't be read may have been any of them
-    place.is_none_or(|(host, port)| entry.fits(&host, port))
-}
-
-/// The variables that hold what is reached directly.
-const DIRECT: [&str; 3] = ["NO_PROXY", "no_proxy", "npm_config_noproxy"];
-
-/// The variables by which programs find the proxy, and the ones by which toolchains without a network say so at once.
-fn variables(allow: &AllowList) -> Vec<(&'static str, String)> {
-    let proxy = format!("http://{}:{PORT}", Ipv4Addr::LOCALHOST);
-    // a stage's own servers are reached directly; where this machine's are granted by one of these names, that name means them
-    let mut direct = vec!["localhost", "127.0.0.1", "::1", ".stage"];
-    for host in allow.0.iter().filter_map(Entry::names_this_machine) {
-        direct.retain(|name| match host.address() {
-            Some(address) => *name != address.to_string(),
-            None => *name != "localhost",
-        });
-    }
-    let direct = direct.join(",");
-    vec![
-        ("HTTP_PROXY", proxy.clone()),
-        ("HTTPS_PROXY", proxy.clone()),
-        ("http_proxy", proxy.clone()),
-        ("https_proxy", proxy.clone()),
-        ("NO_PROXY", direct.clone()),
-        ("no_proxy", direct.clone()),
-        ("npm_config_proxy", proxy.clone()),
-        ("npm_config_https_proxy", proxy.clone()),
-        ("npm_config_noproxy", direct),
-        ("npm_config_offline", "false".to_owned()),
-        ("NODE_USE_ENV_PROXY", "1".to_owned()),
-        ("CARGO_HTTP_PROXY", proxy.clone()),
-        ("CARGO_NET_OFFLINE", "false".to_owned()),
-        ("PIP_PROXY", proxy),
-    ]
-}
-
-/// Whether the host sets a variable where there is a network. npm reads its own in any case of letters.
-pub fn sets(name: &str) -> bool {
-    variables(&AllowList::default()).iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
-}
-
-/// The variables of a command besides its own; over them, because they come last.
-/// `services` are the stage's own, like what is called `.stage`.
-pub fn environment(grant: &CommandsGrant, services: &[String]) -> Vec<(String, String)> {
-    if grant.network.0.is_empty() {
-        return Vec::new();
-    }
-    let mut variables = variables(&grant.network);
-    for (_, direct) in variables.iter_mut().filter(|(name, _)| DIRECT.contains(name)) {
-        services.iter().for_each(|service| *direct += &format!(",{service}"));
-    }
-    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
 
 /// The proxy of one attempt. Dropping it closes everything.
 pub struct Network {
@@ -287,25 +170,8 @@ struct Told {
 
 impl Witness for Told {
     fn contact(&self, contact: Contact) {
-        let Contact { host, port, outcome, bytes_in, bytes_out, took } = contact;
-        let (allowed, reason) = match &outcome {
-            Outcome::Reached => (true, None),
-            Outcome::Failed(why) => (true, Some(why.clone())),
-            Outcome::Refused(refusal) => (false, Some(refusal.to_string())),
-        };
-        self.boundary.emit(Kind::Connection {
-            stage: self.boundary.stage().clone(),
-            command: self.owner.number(),
-            host: host.to_string(),
-            port,
-            allowed,
-            reason,
-            bytes_in,
-            bytes_out,
-            nanos: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
-        });
-        if let Outcome::Refused(refusal) = outcome {
-            self.boundary.tell(&self.rules.denial(host, port, &refusal));
+        if let Some((host, port, refusal)) = outlet::tell(&self.boundary, self.owner.number(), contact) {
+            self.boundary.tell(&self.rules.denial(&host, port, &refusal));
         }
     }
 }
@@ -317,7 +183,7 @@ struct Granted {
 }
 
 impl Granted {
-    fn denial(&self, host: Host, port: u16, refusal: &Refusal) -> Denial {
+    fn denial(&self, host: &Host, port: u16, refusal: &Refusal) -> Denial {
         let code = match refusal {
             Refusal::NotGranted => "not-granted",
             Refusal::Address(_) => "private-address",
@@ -329,29 +195,17 @@ impl Granted {
         let mut denial = Denial::new(code, refusal.to_string());
         denial.effect = event::CONNECT.to_owned();
         denial.subject = format!("{host}:{port}");
-        match self.wider(host, port, refusal) {
-            Some(grant) => denial.remedy(&self.stage, grant.to_string()),
+        match outlet::wider(&self.grant.network, host, port, refusal) {
+            Some(network) => denial.remedy(&self.stage, CommandsGrant { network, ..(*self.grant).clone() }.to_string()),
             None => denial,
         }
-    }
-
-    /// The grant as it would have to be.
-    fn wider(&self, host: Host, port: u16, refusal: &Refusal) -> Option<CommandsGrant> {
-        let mut grant = (*self.grant).clone();
-        let entries = &mut grant.network.0;
-        match refusal {
-            Refusal::NotGranted => entries.push(Entry::exact(host, port)),
-            Refusal::Address(address) if !matches!(egress::reach(*address), Reach::Never(_)) => {
-                entries.iter_mut().find(|entry| entry.fits(&host, port))?.private = true;
-            }
-            _ => return None,
-        }
-        Some(grant)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use egress::{AllowList, Entry};
+
     use super::*;
     use crate::grant::Place;
 
@@ -365,7 +219,7 @@ mod tests {
     #[test]
     fn the_remedy_is_the_grant_with_the_host() {
         let granted = granted(&["registry.example:443"]);
-        let remedy = |host: &str, port, refusal| granted.denial(Host::parse(host).unwrap().unwrap(), port, &refusal).remedy;
+        let remedy = |host: &str, port, refusal| granted.denial(&Host::parse(host).unwrap().unwrap(), port, &refusal).remedy;
         let head = "[stage.install.grants]\ncommands = { in = \"process\", programs = [\"npm\"], repeatable = true, network = [";
         assert_eq!(remedy("[fd00::1]", 80, Refusal::NotGranted).unwrap(), format!("{head}\"registry.example:443\", \"[fd00::1]:80\"] }}"));
         assert_eq!(
@@ -374,23 +228,5 @@ mod tests {
         );
         assert_eq!(remedy("registry.example", 443, Refusal::Address("224.0.0.1".parse().unwrap())), None);
         assert_eq!(remedy("registry.example", 443, Refusal::ServerName("evil.example".into())), None);
-    }
-
-    #[test]
-    fn services_are_reached_directly() {
-        let environment = environment(&granted(&["registry.example:443"]).grant, &["redis".to_owned()]);
-        assert_eq!(environment.iter().filter(|(_, value)| value.ends_with(",redis")).count(), DIRECT.len());
-    }
-
-    #[test]
-    fn a_name_of_this_machine_that_is_granted_goes_through_the_proxy() {
-        let direct = |entries: &[&str]| {
-            let allow = &granted(entries).grant.network;
-            variables(allow).into_iter().find(|(name, _)| *name == "NO_PROXY").unwrap().1
-        };
-        assert_eq!(direct(&["registry.example:443"]), "localhost,127.0.0.1,::1,.stage");
-        assert_eq!(direct(&["localhost:4873"]), "127.0.0.1,::1,.stage");
-        assert_eq!(direct(&["npm.localhost:4873"]), "127.0.0.1,::1,.stage");
-        assert_eq!(direct(&["127.0.0.1:4873", "[::1]:4873"]), "localhost,.stage");
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use capability::denial::toml_string;
+use capability::outlet;
 use capability::state::{SCRATCH, WORKSPACE};
 use capability::{Class, Decision, Denial, Effect, Nothing, Policy};
 use egress::AllowList;
@@ -16,7 +17,6 @@ use secret::Held;
 use serde::{Deserialize, Serialize};
 
 use crate::grant::{CommandsGrant, Place, Within, normal_path, normal_program};
-use crate::network;
 
 /// What happens to an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,7 +147,7 @@ impl Rules<'_> {
         };
         for (name, _) in &start.env {
             let set_by_toolchain = grant.toolchains.iter().any(|(_, t)| t.env.iter().any(|(n, _)| n == name));
-            let set_by_network = !grant.network.0.is_empty() && network::sets(name);
+            let set_by_network = !grant.network.0.is_empty() && outlet::sets(name);
             if DECIDING.contains(&name.as_str()) || name.starts_with("LD_") || set_by_toolchain || set_by_network {
                 let reason = format!("`{name}` decides what a program runs or how it reaches the network; only the host sets it");
                 return Some(Denial::new("protected-variable", reason));
@@ -233,7 +233,7 @@ impl fmt::Display for CommandsGrant {
             f.write_str(", repeatable = true")?;
         }
         if !self.network.0.is_empty() {
-            write!(f, ", network = [{}]", self.network.0.iter().map(network::written).collect::<Vec<_>>().join(", "))?;
+            write!(f, ", network = [{}]", self.network.0.iter().map(outlet::written).collect::<Vec<_>>().join(", "))?;
         }
         if let Some(Within { full_network, ceilings, .. }) = within {
             let full = full_network.then(|| "network = \"full\"".to_owned());

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use capability::denial::toml_string;
-use egress::{AllowList, Entry};
+use capability::outlet;
+use egress::AllowList;
 use pipeline::ceilings::Ceilings;
 use pipeline::diagnostic::Diagnostic;
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
@@ -271,32 +272,9 @@ fn decode_network(node: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Netw
                 None
             }
         },
-        Value::Array(items) => Some(Network::Hosts(AllowList(items.iter().filter_map(|item| decode_host(item, diagnostics)).collect()))),
+        Value::Array(items) => Some(Network::Hosts(outlet::decode_list(items, diagnostics))),
         other => {
             diagnostics.push(wrong_type(&node.span, "`network`", "a word or an array of hosts", other).hint(HINT));
-            None
-        }
-    }
-}
-
-fn decode_host(item: &Node, diagnostics: &mut Vec<Diagnostic>) -> Option<Entry> {
-    let (host, private) = match &item.value {
-        Value::String(host) => (Spanned { value: host.clone(), span: item.span.clone() }, false),
-        _ => {
-            let mut reader = TableReader::new(item, "an entry of `network`", diagnostics)?;
-            let host = reader.require("host").and_then(|node| reader.expect_string(node, "host"));
-            let private = reader.boolean("private").is_some_and(|private| private.value);
-            reader.finish();
-            (host?, private)
-        }
-    };
-    match Entry::parse(&host.value) {
-        Ok(mut entry) => {
-            entry.private = private;
-            Some(entry)
-        }
-        Err(error) => {
-            diagnostics.push(Diagnostic::error("bad-host", host.span, error.message).hint(error.hint));
             None
         }
     }
@@ -382,11 +360,7 @@ impl Grant for DockerGrant {
             lines.push(Authority { text, alarming });
         }
         if let Network::Hosts(hosts) = &self.network {
-            lines.extend(hosts.0.iter().map(|entry| {
-                let opens = entry.opens();
-                let more = opens.map(|what| format!(" ({what})")).unwrap_or_default();
-                Authority { text: format!("  connect to {entry}{more}"), alarming: opens.is_some() || entry.is_sweeping() }
-            }));
+            lines.extend(hosts.0.iter().map(outlet::authority));
         }
         if !self.cache.is_empty() {
             let list = self.cache.iter().map(Pattern::to_string).collect::<Vec<_>>().join(", ");

@@ -10,11 +10,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
-use capability::denial::toml_string;
+use capability::outlet::{self, PORT};
 use capability::{Boundary, Denial, Endpoint, Stream};
 use docker::{Engine, NetworkMode, Pod, PodSpec, StagePod};
-use egress::{AllowList, Contact, Entry, Host, Outcome, Proxy, Reach, Refusal, Witness};
-use event::Kind;
+use egress::{AllowList, Contact, Host, Proxy, Refusal, Witness};
 use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -22,7 +21,6 @@ use crate::containers::Attempt;
 use crate::effect::{Answer, Fault};
 use crate::grant::Network;
 
-const PORT: u16 = 3128;
 /// Connections that are served at the same time; more wait.
 const AT_ONCE: usize = 256;
 
@@ -71,13 +69,7 @@ impl StageNetwork {
 
     /// The variables by which programs find the proxy.
     pub fn variables(&self) -> Vec<(String, String)> {
-        if self.allow.0.is_empty() {
-            return Vec::new();
-        }
-        let proxy = format!("http://{}:{PORT}", Ipv4Addr::LOCALHOST);
-        let all = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"].map(|name| (name.to_owned(), proxy.clone()));
-        let direct = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), "localhost,127.0.0.1,::1,.stage".to_owned()));
-        all.into_iter().chain(direct).chain([("NODE_USE_ENV_PROXY".to_owned(), "1".to_owned())]).collect()
+        outlet::environment(&self.allow, &[])
     }
 
     /// By which the stage's own requests reach a container.
@@ -129,24 +121,7 @@ struct Told {
 
 impl Witness for Told {
     fn contact(&self, contact: Contact) {
-        let Contact { host, port, outcome, bytes_in, bytes_out, took } = contact;
-        let (allowed, reason) = match &outcome {
-            Outcome::Reached => (true, None),
-            Outcome::Failed(why) => (true, Some(why.clone())),
-            Outcome::Refused(refusal) => (false, Some(refusal.to_string())),
-        };
-        self.boundary.emit(Kind::Connection {
-            stage: self.boundary.stage().clone(),
-            command: None,
-            host: host.to_string(),
-            port,
-            allowed,
-            reason,
-            bytes_in,
-            bytes_out,
-            nanos: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
-        });
-        if let Outcome::Refused(refusal) = outcome {
+        if let Some((host, port, refusal)) = outlet::tell(&self.boundary, None, contact) {
             self.boundary.tell(&self.denial(&host, port, &refusal));
         }
     }
@@ -157,20 +132,8 @@ impl Told {
         let mut denial = Denial::new("network", refusal.to_string());
         denial.effect = event::CONNECT.to_owned();
         denial.subject = format!("{host}:{port}");
-        let mut entries = self.allow.0.clone();
-        match refusal {
-            Refusal::NotGranted => entries.push(Entry::exact(host.clone(), port)),
-            Refusal::Address(address) if !matches!(egress::reach(*address), Reach::Never(_)) => {
-                let Some(entry) = entries.iter_mut().find(|entry| entry.fits(host, port)) else { return denial };
-                entry.private = true;
-            }
-            _ => return denial,
-        }
-        let written = |entry: &Entry| {
-            let host = toml_string(&entry.to_string());
-            if entry.private { format!("{{ host = {host}, private = true }}") } else { host }
-        };
-        let list = entries.iter().map(written).collect::<Vec<_>>().join(", ");
+        let Some(wider) = outlet::wider(&self.allow, host, port, refusal) else { return denial };
+        let list = wider.0.iter().map(outlet::written).collect::<Vec<_>>().join(", ");
         denial.remedy = Some(format!("[stage.{}.grants.docker]\nnetwork = [{list}]", self.stage));
         denial
     }

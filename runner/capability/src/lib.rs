@@ -15,6 +15,7 @@ pub mod endpoint;
 pub mod io;
 pub mod ledger;
 pub mod log;
+pub mod outlet;
 pub mod registry;
 pub mod so_far;
 pub mod state;

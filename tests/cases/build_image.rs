@@ -1,6 +1,6 @@
 //! The plugin `build-image` on real engines and registries: what it pushes when they come and go, and what it makes without Docker.
 
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use end_to_end::{Daemon, Docker, ImageRegistry, Project, docker, skipped};
@@ -92,23 +92,9 @@ fn what_a_dockerfile_takes_without_a_grant_is_denied_before_the_engine_builds() 
 fn an_engine_that_is_restarted_is_an_error_and_then_a_retry() {
     let test = "an_engine_that_is_restarted_is_an_error_and_then_a_retry";
     let Some(engine) = docker(test) else { return };
-    let Some(mut daemon) = Daemon::start(&[], &[]) else {
-        return skipped("there is no dockerd to start and stop. Get it with `apt-get install docker.io`");
-    };
-    let host = format!("unix://{}", daemon.socket().display());
-    let of_it = |arguments: &[&str]| Command::new("docker").env("DOCKER_HOST", &host).args(arguments).output().expect("docker starts");
-    let up = |daemon: &Daemon| {
-        let began = Instant::now();
-        while !of_it(&["version"]).status.success() {
-            assert!(began.elapsed() < Duration::from_secs(60), "{}", daemon.log());
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    };
-    up(&daemon);
-    let image = daemon.folder().join("busybox.tar");
-    let image = image.to_str().expect("text");
-    engine.run(&["save", "-o", image, "runner-test/busybox:1"]);
-    assert!(of_it(&["load", "-i", image]).status.success());
+    let Some((mut daemon, host)) = other_engine(&engine) else { return };
+    let of_it = |arguments: &[&str]| of_other(&host, arguments);
+    let up = |daemon: &Daemon| answering(daemon, &host);
     let pipeline = |retries: u32| {
         format!(
             "format = 1\nname = \"shop\"\n\n[stage.tool]\nuses = \"command\"\nretries = {{ count = {retries}, delay = \"10s\" }}\ntimeout = \"2m\"\n\
@@ -130,6 +116,102 @@ fn an_engine_that_is_restarted_is_an_error_and_then_a_retry() {
         let left = of_it(&["ps", "--all", "--format", "{{.Names}} {{.Labels}}"]);
         assert_eq!(String::from_utf8_lossy(&left.stdout), "");
     }
+}
+
+fn of_other(host: &str, arguments: &[&str]) -> Output {
+    Command::new("docker").env("DOCKER_HOST", host).args(arguments).output().expect("docker starts")
+}
+
+fn answering(daemon: &Daemon, host: &str) {
+    let began = Instant::now();
+    while !of_other(host, &["version"]).status.success() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// An engine of the test's own that has the image which the Dockerfiles begin with.
+fn other_engine(engine: &Docker) -> Option<(Daemon, String)> {
+    let Some(daemon) = Daemon::start(&[], &[]) else {
+        skipped("there is no dockerd to start and stop. Get it with `apt-get install docker.io`");
+        return None;
+    };
+    let host = format!("unix://{}", daemon.socket().display());
+    let of_it = |arguments: &[&str]| of_other(&host, arguments);
+    answering(&daemon, &host);
+    let image = daemon.folder().join("busybox.tar");
+    let image = image.to_str().expect("text");
+    engine.run(&["save", "-o", image, "runner-test/busybox:1"]);
+    assert!(of_it(&["load", "-i", image]).status.success());
+    Some((daemon, host))
+}
+
+/// What one engine has built is taken from the registry by another that never built anything.
+#[test]
+fn a_cache_is_pushed_and_taken_up_by_another_engine() {
+    let test = "a_cache_is_pushed_and_taken_up_by_another_engine";
+    let (Some(engine), Some(registry)) = (docker(test), ImageRegistry::start(test)) else { return };
+    let Some((_daemon, host)) = other_engine(&engine) else { return };
+    let cache = format!("{}/shop:cache", registry.address());
+    // what no step would do twice alike
+    let text = "FROM runner-test/busybox:1\nRUN head -c 16 /dev/urandom | od -x > /stamp\nCOPY hello.txt /\n";
+    let built = |settings: &str, host: Option<&str>| {
+        let project = dockerfile(&registry.address(), settings, &[]);
+        project.write("app/Dockerfile", text);
+        project.replace("pipeline.toml", "[stage.image.grants.docker]", &format!("[stage.image.grants.docker]\ncache = [{cache:?}]"));
+        let project = host.into_iter().fold(project, |project, host| project.env("DOCKER_HOST", host));
+        let finished = project.run(&["exec", "--format", "plain", "--verbose"]).expect(0);
+        let (manifest, _) = manifest(&registry, "shop/manifests/1").expect("it is there");
+        let layers: Vec<String> = manifest["layers"].as_array().expect("layers").iter().map(|layer| layer["digest"].to_string()).collect();
+        (layers, finished.stdout)
+    };
+    let (first, _) = built(&format!("cache-to = [{cache:?}]"), None);
+    assert!(manifest(&registry, "shop/manifests/cache").is_some(), "the cache was pushed");
+    let (without, _) = built("", Some(&host));
+    assert_ne!(without[1], first[1], "the other engine has nothing of its own");
+    let (with, log) = built(&format!("cache-from = [{cache:?}]\nbuild-args = {{ NEW = \"1\" }}"), Some(&host));
+    assert!(log.contains("from the cache"), "{log}");
+    assert_eq!(with[1], first[1], "{log}");
+    taken_away(&engine, &[format!("{}/shop:1", registry.address()), cache]);
+}
+
+/// Several platforms are one name; one that can't be built is an error, or is done without where that was said.
+#[test]
+fn platforms_are_joined_and_one_may_be_done_without() {
+    let test = "platforms_are_joined_and_one_may_be_done_without";
+    let (Some(engine), Some(registry)) = (docker(test), ImageRegistry::start(test)) else { return };
+    let address = registry.address();
+    let project = |text: &str, settings: &str| {
+        let project = dockerfile(&address, &format!("platforms = [\"linux/amd64\", \"linux/arm64\"]\n{settings}"), &[]);
+        project.write("app/Dockerfile", text);
+        let granted = format!(
+            "[stage.image.grants]\nhttp = [{{ url = \"http://{address}/v2/shop/**\", methods = [\"GET\", \"HEAD\", \"POST\", \"PUT\"] }}]"
+        );
+        project.replace("pipeline.toml", "[stage.image.grants]", &granted);
+        project
+    };
+    let platforms = |tag: &str| -> Vec<String> {
+        let url = format!("http://{address}/v2/shop/manifests/{tag}");
+        let accepts = "accept: application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json";
+        let output = Command::new("curl").args(["-sS", "--fail", "-H", accepts, &url]).output().expect("curl is there");
+        let index: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        let manifests = index["manifests"].as_array().cloned().unwrap_or_default();
+        let told = |one: &Value| {
+            format!("{}/{}", one["platform"]["os"].as_str().unwrap_or(""), one["platform"]["architecture"].as_str().unwrap_or(""))
+        };
+        manifests.iter().map(told).collect()
+    };
+    let both = project("FROM scratch\nCOPY hello.txt /\n", "");
+    both.run(&["exec", "--format", "plain"]).expect(0);
+    assert_eq!(platforms("1"), ["linux/amd64", "linux/arm64"]);
+
+    // there is no such image for the other platform, here or anywhere
+    let one = "FROM runner-test/busybox:1\nRUN [ \"$(uname -m)\" = x86_64 ]\nCOPY hello.txt /\n";
+    project(one, "").run(&["exec", "--format", "plain"]).expect(1).says("linux/arm64 can't be built").says("`fallback`");
+    let enough = project(one, "fallback = [\"linux/amd64\"]").run(&["exec", "--format", "plain"]).expect(0);
+    enough.says("linux/arm64 CAN'T BE BUILT").says("linux/amd64 ALONE");
+    let names = ["linux-amd64", "linux-arm64"].map(|slug| format!("{address}/shop:1-{slug}"));
+    taken_away(&engine, &names);
 }
 
 const FROM_FILES: &str = r#"format = 1

@@ -102,7 +102,8 @@ fn containers_of_a_stage_meet_on_their_own_network_alone() {
     let own = way.map(|address| address.ip().to_string()).unwrap_or_default();
     let script = format!(
         "ls /sys/class/net; for a in 127.0.0.1 172.17.0.1 10.0.2.2 {own}; do nc -w 2 $a {port} </dev/null && echo REACHED $a; done; cat /proc/net/route | wc -l; \
-         nc -l -p 4000 & sleep 1; echo | nc -w 2 127.0.0.1 4000 && echo HERE; true"
+         nc -l -p 4000 </dev/null >/dev/null & n=0; until echo | nc -w 5 127.0.0.1 4000 2>/dev/null || [ $n = 20 ]; do n=$((n + 1)); sleep 1; done; \
+         [ $n = 20 ] || echo HERE"
     );
     let answers = tried(
         &project(),

@@ -363,7 +363,7 @@ fn nothing_is_left_of_containers_when_a_run_is_stopped_or_killed() {
 fn databases_serve_a_stage_in_containers() {
     let test = "databases_serve_a_stage_in_containers";
     let Some(docker) = docker(test) else { return };
-    for image in ["runner-test/mariadb:1", "runner-test/redis:1"] {
+    for image in ["runner-test/mariadb:1", "runner-test/redis:1", "runner-test/postgres:1"] {
         if !docker.output(&["image", "inspect", image]).status.success() {
             skipped(&format!("{test} needs the image {image}: `tests/engines/docker up`"));
             return;
@@ -386,6 +386,23 @@ fn databases_serve_a_stage_in_containers() {
     let redis = of_image("runner-test/redis:1", "redis-cli -h redis dbsize; redis-cli -h redis.stage set a b");
     let told = Project::with_pipeline(RUNNER, &redis).exec_json().expect(0).told();
     assert!(told.log("test").contains("0\nOK\n"), "{}", told.printed());
+
+    // one that asks for a password, and is ready when it says so
+    let services = "[service.postgres]\nimage = \"runner-test/postgres:1\"\nenv = { POSTGRES_PASSWORD = \"wrong horse\", POSTGRES_DB = \"shop\" }\n\
+                    ready = { log = \"database system is ready to accept connections\", timeout = \"90s\" }\n";
+    let script = "psql -h postgres -U postgres -d shop -Atc 'create table made (id int); select count(*) from made'\n\
+                  ! PGPASSWORD=other psql -h postgres -U postgres -d shop -c 'select 1'";
+    let text = pipeline(services, "\"postgres\"", READ, script)
+        .replace("in = \"process\", toolchain = \"system\"", "in = \"container\", image = \"runner-test/postgres:1\"")
+        .replace("env.OF_STAGE = \"the stage's\"", "env.PGPASSWORD = \"wrong horse\"");
+    for _ in 0..2 {
+        let told = Project::with_pipeline(RUNNER, &text).exec_json().expect(0).told();
+        assert!(
+            told.log("test").contains("CREATE TABLE\n0\n") && told.log("test").contains("password authentication failed"),
+            "{}",
+            told.printed()
+        );
+    }
     docker.nothing_left();
 }
 
@@ -423,7 +440,7 @@ volumes:
 fn services_of_a_compose_file_serve_a_stage() {
     let test = "services_of_a_compose_file_serve_a_stage";
     let Some(docker) = docker(test) else { return };
-    for image in ["runner-test/mariadb:1", "runner-test/redis:1"] {
+    for image in ["runner-test/mariadb:1", "runner-test/redis:1", "runner-test/postgres:1"] {
         if !docker.output(&["image", "inspect", image]).status.success() {
             skipped(&format!("{test} needs the image {image}: `tests/engines/docker up`"));
             return;

@@ -65,6 +65,10 @@ pub fn build(
                         world.say(Level::Warn, &format!("{platform} CAN'T BE BUILT: {why}. The image will be for {enough} ALONE"));
                         given_up.push((platform.clone(), why));
                     }
+                    Some(platform) if several && matches!(error, docker::Error::Engine(_)) => {
+                        let remedy = "name in `fallback` the platforms that are enough without it";
+                        return Err(Failure::Failed(format!("{platform} can't be built: {why}; {remedy}")));
+                    }
                     _ if matches!(error, docker::Error::Engine(_)) => return Err(Failure::Failed(why)),
                     _ => return Err(Failure::from(error)),
                 }

@@ -189,6 +189,8 @@ impl Container {
         let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
         let mut answers = self.engine.docker.wait_container(&self.id, Some(options));
         match answers.next().await {
+            // whether memory was the reason is asked only where something went wrong: it is one more answer to wait for
+            Some(Ok(answer)) if answer.status_code == 0 => return Ok(Ended { code: 0, out_of_memory: false }),
             // bollard takes every code but 0 for an error
             Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => {}
             Some(Err(error)) => return Err(self.failed(DOING, error)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, BollardRequest, ClientVersion, Docker};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -65,21 +66,29 @@ impl Engine {
             why,
             remedy,
         };
-        if let Err((why, remedy)) = reach(&endpoint.address).await {
-            return Err(unreachable(why, remedy));
-        }
+        let speaks = match reach(&endpoint.address).await {
+            Ok(speaks) => speaks,
+            Err((why, remedy)) => return Err(unreachable(why, remedy)),
+        };
+        let best = match &speaks {
+            Some(theirs) if theirs < API_DEFAULT_VERSION => theirs,
+            _ => API_DEFAULT_VERSION,
+        };
         let docker = match &endpoint.address {
-            Address::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), ANSWER_SECONDS, API_DEFAULT_VERSION),
-            Address::Tcp { authority, tls: None } => Docker::connect_with_http(authority, ANSWER_SECONDS, API_DEFAULT_VERSION),
+            Address::Unix(path) => Docker::connect_with_unix(&path.to_string_lossy(), ANSWER_SECONDS, best),
+            Address::Tcp { authority, tls: None } => Docker::connect_with_http(authority, ANSWER_SECONDS, best),
             Address::Tcp { authority, tls: Some(tls) } => {
                 Ok(tls::connect(authority, tls, ANSWER_SECONDS).map_err(|(path, why)| EngineError::Config { path, why })?)
             }
         };
         let docker = docker.map_err(|error| unreachable(chain(&error), ELSEWHERE))?;
-        let docker = match timeout(PATIENCE, docker.negotiate_version()).await {
-            Ok(Ok(docker)) => docker,
-            Ok(Err(error)) => return Err(unreachable(chain(&error), NO_ENGINE)),
-            Err(_) => return Err(unreachable(format!("no answer within {} s", PATIENCE.as_secs()), NO_ENGINE)),
+        let docker = match speaks {
+            Some(_) => docker,
+            None => match timeout(PATIENCE, docker.negotiate_version()).await {
+                Ok(Ok(docker)) => docker,
+                Ok(Err(error)) => return Err(unreachable(chain(&error), NO_ENGINE)),
+                Err(_) => return Err(unreachable(no_answer(), NO_ENGINE)),
+            },
         };
         let api = docker.client_version();
         if api < LEAST {
@@ -153,16 +162,25 @@ const RIGHTS: &str =
 const ELSEWHERE: &str = "see that the address and its certificates are right";
 const NO_ENGINE: &str = "see that what listens there is a Docker engine and that it is well (`docker version`)";
 
-/// Connects and hangs up: the system's own error says more than a client's.
-async fn reach(address: &Address) -> Result<(), (String, &'static str)> {
+fn no_answer() -> String {
+    format!("no answer within {} s", PATIENCE.as_secs())
+}
+
+/// Connects, because the system's own error says more than a client's, and asks for the version in passing: an engine answers a ping at once, where it starts three
+/// programs to say which version it is. None: that can't be asked so simply, or the answer does not say.
+async fn reach(address: &Address) -> Result<Option<ClientVersion>, (String, &'static str)> {
     let connected = async {
         match address {
-            Address::Unix(path) => UnixStream::connect(path).await.map(drop),
-            Address::Tcp { authority, .. } => TcpStream::connect(authority.as_str()).await.map(drop),
+            Address::Unix(path) => UnixStream::connect(path).await.map(|stream| Some(Box::new(stream) as Box<dyn service::Stream>)),
+            Address::Tcp { authority, tls } => {
+                let stream = TcpStream::connect(authority.as_str()).await?;
+                Ok(tls.is_none().then(|| Box::new(stream) as Box<dyn service::Stream>))
+            }
         }
     };
     match timeout(PATIENCE, connected).await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(Some(stream))) => timeout(PATIENCE, ping(stream)).await.map_err(|_| (no_answer(), NO_ENGINE)),
+        Ok(Ok(None)) => Ok(None),
         Ok(Err(error)) => {
             let remedy = match (address, error.kind()) {
                 (_, io::ErrorKind::PermissionDenied) => RIGHTS,
@@ -176,6 +194,21 @@ async fn reach(address: &Address) -> Result<(), (String, &'static str)> {
             Err((why, remedy))
         }
         Err(_) => Err((format!("no connection within {} s", PATIENCE.as_secs()), NO_ENGINE)),
+    }
+}
+
+/// The version that the engine answers a ping with.
+async fn ping(stream: Box<dyn service::Stream>) -> Option<ClientVersion> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let request = http::Request::head("/_ping").header(http::header::HOST, "docker").body(String::new()).ok()?;
+    let asked = async {
+        let answer = sender.send_request(request).await.ok()?;
+        let (major, minor) = answer.headers().get("api-version")?.to_str().ok()?.split_once('.')?;
+        Some(ClientVersion { major_version: major.parse().ok()?, minor_version: minor.parse().ok()? })
+    };
+    tokio::select! {
+        version = asked => version,
+        _ = connection => None,
     }
 }
 

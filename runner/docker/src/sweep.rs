@@ -67,52 +67,49 @@ impl Engine {
     }
 }
 
+/// `wanted`: by whose it is, and whether somebody may still look for it, which can be told of a container alone.
 async fn take(engine: &Engine, filter: &Filter, wanted: &(dyn Fn(&Owner, bool) -> bool + Sync)) -> Result<Swept, EngineError> {
     let docker = &engine.docker;
-    let mut swept = Swept::default();
-    // that nobody looks for it can be told of a container alone
-    let forsaken = |labels: &HashMap<String, String>, names: &[String]| {
-        Owner::of_container(labels, names).is_some_and(|owner| wanted(&owner, labels.contains_key(EFFECT)))
-    };
-    let wanted = |labels: Option<&HashMap<String, String>>| labels.and_then(Owner::of).is_some_and(|owner| wanted(&owner, true));
+    let of_owner = |labels: Option<&HashMap<String, String>>| labels.and_then(Owner::of).is_some_and(|owner| wanted(&owner, true));
+    // what a build that was cut off left; an image with a name is what it was meant to leave
+    let mut nameless = filter.clone();
+    nameless.insert("dangling".to_owned(), vec!["true".to_owned()]);
+    let (containers, networks, volumes, images) = tokio::join!(
+        docker.list_containers(Some(ListContainersOptionsBuilder::new().all(true).filters(filter).build())),
+        docker.list_networks(Some(ListNetworksOptionsBuilder::new().filters(filter).build())),
+        docker.list_volumes(Some(ListVolumesOptionsBuilder::new().filters(filter).build())),
+        docker.list_images(Some(ListImagesOptionsBuilder::new().filters(&nameless).build())),
+    );
+    let containers = containers.map_err(|error| engine.failed("listing containers", error))?;
+    let networks = networks.map_err(|error| engine.failed("listing networks", error))?;
+    let volumes = volumes.map_err(|error| engine.failed("listing volumes", error))?.volumes.unwrap_or_default();
+    let images = images.map_err(|error| engine.failed("listing images", error))?;
 
-    let options = ListContainersOptionsBuilder::new().all(true).filters(filter).build();
-    let found = docker.list_containers(Some(options)).await.map_err(|error| engine.failed("listing containers", error))?;
-    for found in found {
+    let mut swept = Swept::default();
+    // containers first: they hold the others
+    for found in containers {
         let (labels, names) = (found.labels.unwrap_or_default(), found.names.unwrap_or_default());
-        let Some(id) = found.id.filter(|_| forsaken(&labels, &names)) else { continue };
+        let owner = Owner::of_container(&labels, &names).filter(|owner| wanted(owner, labels.contains_key(EFFECT)));
+        let Some(id) = found.id.filter(|_| owner.is_some()) else { continue };
         match container::remove(engine, &id).await {
             Ok(()) => swept.containers.push(id),
             Err(error) => swept.stuck.push(error.to_string()),
         }
     }
-
-    let options = ListNetworksOptionsBuilder::new().filters(filter).build();
-    let found = docker.list_networks(Some(options)).await.map_err(|error| engine.failed("listing networks", error))?;
-    for id in found.into_iter().filter(|found| wanted(found.labels.as_ref())).filter_map(|found| found.id) {
+    for id in networks.into_iter().filter(|found| of_owner(found.labels.as_ref())).filter_map(|found| found.id) {
         match docker.remove_network(&id).await {
             Ok(()) => swept.networks.push(id),
             Err(error) => swept.note(engine.failed(format!("removing network {id}"), error)),
         }
     }
-
-    let options = ListVolumesOptionsBuilder::new().filters(filter).build();
-    let found = docker.list_volumes(Some(options)).await.map_err(|error| engine.failed("listing volumes", error))?;
-    for name in found.volumes.unwrap_or_default().into_iter().filter(|found| wanted(Some(&found.labels))).map(|found| found.name) {
+    for name in volumes.into_iter().filter(|found| of_owner(Some(&found.labels))).map(|found| found.name) {
         match docker.remove_volume(&name, Some(RemoveVolumeOptionsBuilder::new().force(false).build())).await {
             Ok(()) => swept.volumes.push(name),
             Err(error) => swept.note(engine.failed(format!("removing volume {name}"), error)),
         }
     }
-
-    // what a build that was cut off left; an image with a name is what it was meant to leave
-    let mut nameless = filter.clone();
-    nameless.insert("dangling".to_owned(), vec!["true".to_owned()]);
-    let options = ListImagesOptionsBuilder::new().filters(&nameless).build();
-    let found = docker.list_images(Some(options)).await.map_err(|error| engine.failed("listing images", error))?;
-    for image in
-        found.into_iter().filter(|found| wanted(Some(&found.labels)) && found.repo_digests.iter().all(|name| name.starts_with("<none>")))
-    {
+    let unnamed = |names: &[String]| names.iter().all(|name| name.starts_with("<none>"));
+    for image in images.into_iter().filter(|found| of_owner(Some(&found.labels)) && unnamed(&found.repo_digests)) {
         match engine.remove_image(&image.id).await {
             Ok(()) => swept.images.push(image.id),
             Err(error) => swept.note(error),

@@ -73,3 +73,14 @@ stop() {
     rm -f "$state/$engine.pid"
     say "stopped"
 }
+
+connects() { (exec 3<> "/dev/tcp/${1%:*}/${1##*:}") 2> /dev/null; }
+
+# The first port from this one on that nobody listens at on loopback, of twenty: others have engines too, and theirs are not for tests.
+free_port() {
+    local port
+    for ((port = $1; port < $1 + 20; port++)); do
+        connects "127.0.0.1:$port" || { printf '%s\n' "$port"; return; }
+    done
+    fail "the ports $1 to $(($1 + 19)) are taken"
+}

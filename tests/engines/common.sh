@@ -74,6 +74,22 @@ stop() {
     say "stopped"
 }
 
+# Ends the daemon that `launch` made and all that it started, at once. Nothing of it is kept; and for a test of its loss an end in good order is the easier case.
+end() {
+    local pid
+    pid="$(launched)" || return 0
+    kill -KILL -- "-$pid"
+    while launched > /dev/null; do sleep 0.02; done
+    rm -f "$state/$engine.pid"
+}
+
+# ok HOST:PORT PATH : whether the answer is 200. Bash speaks enough HTTP for that, and curl is not everywhere.
+ok() {
+    # shellcheck disable=SC2016
+    timeout 10 bash -c 'exec 3<> "/dev/tcp/${1%:*}/${1##*:}" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$2" "$1" >&3 \
+        && read -r _ status _ <&3 && [ "$status" = 200 ]' - "$1" "$2" 2> /dev/null
+}
+
 connects() { (exec 3<> "/dev/tcp/${1%:*}/${1##*:}") 2> /dev/null; }
 
 # The first port from this one on that nobody listens at on loopback, of twenty: others have engines too, and theirs are not for tests.

@@ -167,9 +167,8 @@ fn a_cache_is_pushed_and_taken_up_by_another_engine() {
     };
     let (first, _) = built(&format!("cache-to = [{cache:?}]"), None);
     assert!(manifest(&registry, "shop/manifests/cache").is_some(), "the cache was pushed");
-    let (without, _) = built("", Some(&host));
-    assert_ne!(without[1], first[1], "the other engine has nothing of its own");
-    let (with, log) = built(&format!("cache-from = [{cache:?}]\nbuild-args = {{ NEW = \"1\" }}"), Some(&host));
+    // it has built nothing yet
+    let (with, log) = built(&format!("cache-from = [{cache:?}]"), Some(&host));
     assert!(log.contains("from the cache"), "{log}");
     assert_eq!(with[1], first[1], "{log}");
     taken_away(&engine, &[format!("{}/shop:1", registry.address()), cache]);
@@ -209,7 +208,8 @@ fn platforms_are_joined_and_one_may_be_done_without() {
     let one = "FROM runner-test/busybox:1\nRUN [ \"$(uname -m)\" = x86_64 ]\nCOPY hello.txt /\n";
     project(one, "").run(&["exec", "--format", "plain"]).expect(1).says("linux/arm64 can't be built").says("`fallback`");
     let enough = project(one, "fallback = [\"linux/amd64\"]").run(&["exec", "--format", "plain"]).expect(0);
-    enough.says("linux/arm64 CAN'T BE BUILT").says("linux/amd64 ALONE");
+    enough.says("for linux/amd64 ALONE, since linux/arm64 can't be built");
+    assert_eq!(platforms("1"), [""; 0], "an image, and no index");
     let names = ["linux-amd64", "linux-arm64"].map(|slug| format!("{address}/shop:1-{slug}"));
     taken_away(&engine, &names);
 }

@@ -73,3 +73,30 @@ stop() {
     rm -f "$state/$engine.pid"
     say "stopped"
 }
+
+# Ends the daemon that `launch` made and all that it started, at once. Nothing of it is kept; and for a test of its loss an end in good order is the easier case.
+end() {
+    local pid
+    pid="$(launched)" || return 0
+    kill -KILL -- "-$pid"
+    while launched > /dev/null; do sleep 0.02; done
+    rm -f "$state/$engine.pid"
+}
+
+# ok HOST:PORT PATH : whether the answer is 200. Bash speaks enough HTTP for that, and curl is not everywhere.
+ok() {
+    # shellcheck disable=SC2016
+    timeout 10 bash -c 'exec 3<> "/dev/tcp/${1%:*}/${1##*:}" && printf "GET %s HTTP/1.0\r\nHost: %s\r\n\r\n" "$2" "$1" >&3 \
+        && read -r _ status _ <&3 && [ "$status" = 200 ]' - "$1" "$2" 2> /dev/null
+}
+
+connects() { (exec 3<> "/dev/tcp/${1%:*}/${1##*:}") 2> /dev/null; }
+
+# The first port from this one on that nobody listens at on loopback, of twenty: others have engines too, and theirs are not for tests.
+free_port() {
+    local port
+    for ((port = $1; port < $1 + 20; port++)); do
+        connects "127.0.0.1:$port" || { printf '%s\n' "$port"; return; }
+    done
+    fail "the ports $1 to $(($1 + 19)) are taken"
+}

@@ -22,6 +22,13 @@ fn run() -> Result<(), String> {
     }
     let settings = Settings::read(|name| std::env::var(name).ok())?;
     let signals = signal::watch().map_err(|error| format!("cannot watch for signals: {error}"))?;
+    if let Some(time) = settings.crash_after {
+        std::thread::spawn(move || {
+            std::thread::sleep(time);
+            say("crashing, as CRASH_AFTER_MS asks");
+            std::process::exit(1);
+        });
+    }
     let address = (settings.host.clone(), settings.port);
     let server = Server::bind(settings, say)
         .map_err(|error| format!("cannot listen on {}:{}: {error}", address.0, address.1))?;

@@ -13,10 +13,13 @@ use crate::settings::Settings;
 pub struct Shop {
     version: String,
     fail_health: bool,
+    fail_ready: bool,
     faults: Faults,
     /// What has been measured so far.
     pub metrics: Metrics,
-    /// Set when the service is about to end.
+    /// Set when it has been asked to end: from then on it is not ready.
+    pub leaving: AtomicBool,
+    /// Set when it takes no more connections.
     pub stopping: AtomicBool,
 }
 
@@ -26,8 +29,10 @@ impl Shop {
         Shop {
             version: settings.version.clone(),
             fail_health: settings.fail_health,
+            fail_ready: settings.fail_ready,
             faults: Faults::new(settings),
             metrics: Metrics::new(&settings.version),
+            leaving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
     }
@@ -81,7 +86,7 @@ impl Shop {
 
     /// Should it get requests? A failing answer asks for patience.
     fn ready(&self) -> Response {
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.fail_ready || self.leaving.load(Ordering::Relaxed) {
             return Response::json(503, r#"{"ready":false}"#);
         }
         Response::json(200, r#"{"ready":true}"#)
@@ -147,10 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn a_shop_that_stops_is_not_ready() {
-        let shop = shop(|_| {});
-        shop.stopping.store(true, Ordering::Relaxed);
-        assert_eq!(get(&shop, "/health/ready").0, 503);
-        assert_eq!(get(&shop, "/health").0, 200);
+    fn a_shop_that_is_told_to_fail_or_to_end_is_not_ready() {
+        let leaving = shop(|_| {});
+        assert_eq!(get(&leaving, "/health/ready").0, 200);
+        leaving.leaving.store(true, Ordering::Relaxed);
+        for shop in [leaving, shop(|settings| settings.fail_ready = true)] {
+            assert_eq!(get(&shop, "/health/ready").0, 503);
+            assert_eq!(get(&shop, "/health").0, 200);
+        }
     }
 }

@@ -39,6 +39,8 @@ struct Shared {
     waiting: AtomicUsize,
     /// How long a request may take to arrive once it has begun, and a response to be taken.
     transfer: Duration,
+    /// How long it still serves after it was asked to end.
+    drain: Duration,
     log: fn(&str),
 }
 
@@ -57,8 +59,13 @@ impl Server {
     pub fn bind(settings: Settings, log: fn(&str)) -> io::Result<Server> {
         let listener = TcpListener::bind((settings.host.as_str(), settings.port))?;
         let address = listener.local_addr()?;
-        let shared =
-            Shared { shop: Shop::new(&settings), waiting: AtomicUsize::new(0), transfer: settings.transfer, log };
+        let shared = Shared {
+            shop: Shop::new(&settings),
+            waiting: AtomicUsize::new(0),
+            transfer: settings.transfer,
+            drain: settings.drain,
+            log,
+        };
         Ok(Server { listener, address, shared: Arc::new(shared) })
     }
 
@@ -100,8 +107,10 @@ impl Server {
 }
 
 impl Stopper {
-    /// Stops the server; returns at once.
+    /// Says that the service is not ready any more, waits as long as the settings say, and stops it.
     pub fn stop(&self) {
+        self.shared.shop.leaving.store(true, Ordering::SeqCst);
+        thread::sleep(self.shared.drain);
         self.shared.shop.stopping.store(true, Ordering::SeqCst);
         // The accepting thread sleeps in accept(2), which a connection ends.
         let host = match self.address {
@@ -116,6 +125,11 @@ impl Stopper {
 impl Shared {
     fn stopping(&self) -> bool {
         self.shop.stopping.load(Ordering::SeqCst)
+    }
+
+    /// A client that comes back on another connection may reach one that stays.
+    fn leaving(&self) -> bool {
+        self.shop.leaving.load(Ordering::SeqCst)
     }
 
     /// Whether somebody waits for a worker while all are taken.
@@ -176,7 +190,7 @@ fn serve(shared: &Shared, connection: TcpStream) -> io::Result<()> {
             let _counted = shared.shop.metrics.request();
             shared.shop.answer(&request)
         };
-        let keep_alive = request.keep_alive && !shared.stopping() && !shared.crowded();
+        let keep_alive = request.keep_alive && !shared.leaving() && !shared.crowded();
         // Recorded before it is sent, so that whoever has the answer finds it in the metrics.
         note(shared, &request, response.status, started.elapsed());
         response.write(&mut connection.stream, keep_alive, request.method == "HEAD")?;

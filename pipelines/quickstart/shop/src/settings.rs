@@ -17,6 +17,13 @@ pub struct Settings {
     pub latency: Duration,
     /// `FAIL_HEALTH`: whether `/health` answers 500.
     pub fail_health: bool,
+    /// `FAIL_READY`: whether `/health/ready` answers 503 from the beginning.
+    pub fail_ready: bool,
+    /// `CRASH_AFTER_MS`: when the process ends with an error; never without it.
+    pub crash_after: Option<Duration>,
+    /// `DRAIN_MS`: how long it still serves after it was asked to end, while it says that it is not ready. Whoever spreads requests over
+    /// several of it needs that time to hear of the end.
+    pub drain: Duration,
     /// How long a request may take to arrive once it has begun, and a response to be taken. Not to be set from outside.
     pub transfer: Duration,
 }
@@ -30,6 +37,9 @@ impl Default for Settings {
             error_rate: 0.0,
             latency: Duration::ZERO,
             fail_health: false,
+            fail_ready: false,
+            crash_after: None,
+            drain: Duration::ZERO,
             transfer: Duration::from_secs(5),
         }
     }
@@ -41,7 +51,7 @@ impl Settings {
     /// # Errors
     /// Says which variable cannot be used, and what it may be.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Settings, String> {
-        let variable = |name| variable(name).filter(|value| !value.is_empty());
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let mut settings = Settings::default();
         if let Some(host) = variable("HOST") {
             settings.host = host;
@@ -59,19 +69,30 @@ impl Settings {
                 .filter(|rate| (0.0..=1.0).contains(rate))
                 .ok_or_else(|| format!("ERROR_RATE is `{rate}`: use a number from 0 to 1"))?;
         }
-        if let Some(latency) = variable("LATENCY_MS") {
-            let milliseconds: u32 =
-                latency.parse().map_err(|_| format!("LATENCY_MS is `{latency}`: use whole milliseconds"))?;
-            settings.latency = Duration::from_millis(milliseconds.into());
+        if let Some(latency) = milliseconds("LATENCY_MS", variable)? {
+            settings.latency = latency;
         }
-        if let Some(fail) = variable("FAIL_HEALTH") {
-            settings.fail_health = match fail.as_str() {
-                "1" | "true" | "yes" => true,
-                "0" | "false" | "no" => false,
-                _ => return Err(format!("FAIL_HEALTH is `{fail}`: use true or false")),
-            };
+        if let Some(drain) = milliseconds("DRAIN_MS", variable)? {
+            settings.drain = drain;
         }
+        settings.crash_after = milliseconds("CRASH_AFTER_MS", variable)?;
+        settings.fail_health = yes("FAIL_HEALTH", variable)?;
+        settings.fail_ready = yes("FAIL_READY", variable)?;
         Ok(settings)
+    }
+}
+
+fn milliseconds(name: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Option<Duration>, String> {
+    let Some(value) = variable(name) else { return Ok(None) };
+    let milliseconds: u32 = value.parse().map_err(|_| format!("{name} is `{value}`: use whole milliseconds"))?;
+    Ok(Some(Duration::from_millis(milliseconds.into())))
+}
+
+fn yes(name: &str, variable: impl Fn(&str) -> Option<String>) -> Result<bool, String> {
+    match variable(name).as_deref() {
+        Some("1" | "true" | "yes") => Ok(true),
+        None | Some("0" | "false" | "no") => Ok(false),
+        Some(value) => Err(format!("{name} is `{value}`: use true or false")),
     }
 }
 
@@ -98,6 +119,9 @@ mod tests {
             ("ERROR_RATE", "0.25"),
             ("LATENCY_MS", "40"),
             ("FAIL_HEALTH", "true"),
+            ("FAIL_READY", "1"),
+            ("CRASH_AFTER_MS", "3000"),
+            ("DRAIN_MS", "2000"),
         ]);
         let expected = Settings {
             host: "127.0.0.1".into(),
@@ -106,6 +130,9 @@ mod tests {
             error_rate: 0.25,
             latency: Duration::from_millis(40),
             fail_health: true,
+            fail_ready: true,
+            crash_after: Some(Duration::from_secs(3)),
+            drain: Duration::from_secs(2),
             ..Settings::default()
         };
         assert_eq!(settings, Ok(expected));
@@ -119,6 +146,8 @@ mod tests {
             ("ERROR_RATE", "NaN"),
             ("LATENCY_MS", "-1"),
             ("FAIL_HEALTH", "maybe"),
+            ("CRASH_AFTER_MS", "soon"),
+            ("DRAIN_MS", "1.5"),
         ] {
             let error = read(&[(name, value)]).expect_err(value);
             assert!(error.contains(name) && error.contains(value), "{error}");

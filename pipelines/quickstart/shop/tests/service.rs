@@ -262,6 +262,35 @@ fn signals_end_the_binary_in_good_order() {
 }
 
 #[test]
+fn a_binary_that_drains_serves_on_and_is_not_ready() {
+    let mut binary = Binary::start(&[("DRAIN_MS", "1500")]);
+    let mut kept = Client::connect(binary.address);
+    assert_eq!(kept.get("/health/ready").status, 200);
+    binary.signal("TERM");
+    let began = Instant::now();
+    while Client::connect(binary.address).get("/health/ready").status == 200 {
+        assert!(began.elapsed() < Duration::from_secs(1), "it is still ready");
+    }
+    let answer = kept.get("/products");
+    assert_eq!(
+        (answer.status, answer.header("connection")),
+        (200, Some("close")),
+        "what is kept open is answered, and closed"
+    );
+    assert_eq!(Client::connect(binary.address).get("/products").status, 200);
+    assert!(binary.child.wait().expect("an end").success());
+    assert!(began.elapsed() >= Duration::from_millis(1400), "{:?}", began.elapsed());
+    assert!(TcpStream::connect(binary.address).is_err(), "nobody listens");
+}
+
+#[test]
+fn a_crash_can_be_asked_for() {
+    let mut binary = Binary::start(&[("CRASH_AFTER_MS", "200"), ("FAIL_READY", "true")]);
+    assert_eq!(Client::connect(binary.address).get("/health/ready").status, 503);
+    assert_eq!(binary.child.wait().expect("an end").code(), Some(1));
+}
+
+#[test]
 fn health_can_be_made_to_fail() {
     let binary = Binary::start(&[("FAIL_HEALTH", "true"), ("VERSION", "2.0.0")]);
     let answer = Client::connect(binary.address).get("/health");

@@ -1,7 +1,7 @@
-//! The engines that `tests/engines` starts: Docker, and registries for images.
+//! The engines that `tests/engines` starts: Docker, registries for images, Kubernetes, Prometheus.
 //!
 //! Where there is none the test is skipped with a word on how to get it, or fails if `PIPELINE_TEST_REQUIRE_ENGINES` says that
-//! everything must be there. Nothing here starts or stops a Docker engine: it may be the user's own.
+//! everything must be there. Nothing here starts or stops a Docker engine or a cluster: it may be the user's own.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,6 +12,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+use crate::cluster::Cluster;
 
 /// A Docker engine that is this test's alone, also among other test programs, until the value is dropped. If anything is left behind
 /// then, the test fails.
@@ -93,7 +95,9 @@ fn listing() -> Listing {
     let lines = |arguments: &&[&str]| {
         let output = Command::new("docker").args(*arguments).output().expect("docker starts");
         assert!(output.status.success(), "docker {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
+        // a kubelet makes and removes Pods when it likes: those are not this test's
+        let lines = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>();
+        lines.into_iter().filter(|line| !line.contains("io.kubernetes.pod.uid"))
     };
     lists.iter().flat_map(lines).collect()
 }
@@ -169,6 +173,31 @@ impl Drop for ImageRegistry {
     }
 }
 
+/// The cluster that tests share.
+pub fn cluster(test: &str) -> Option<Cluster> {
+    found(test, Cluster::find(false))
+}
+
+/// The same, once all tests before this one are done with it, and with no others beside.
+pub fn cluster_alone(test: &str) -> Option<Cluster> {
+    found(test, Cluster::find(true))
+}
+
+fn found(test: &str, cluster: Result<Cluster, String>) -> Option<Cluster> {
+    let how = "`tests/engines/kubernetes up`, then `eval \"$(tests/engines/kubernetes env)\"`";
+    cluster.map_err(|why| missing(test, "a Kubernetes cluster", &why, how)).ok()
+}
+
+/// `http://127.0.0.1:9090`, which has the metrics of all Pods of the cluster that ask for it.
+pub fn prometheus(test: &str) -> Option<String> {
+    let url = std::env::var("PIPELINE_TEST_PROMETHEUS").ok();
+    if url.is_none() {
+        let how = "`tests/engines/prometheus up`, then `eval \"$(tests/engines/prometheus env)\"`";
+        missing(test, "Prometheus", "PIPELINE_TEST_PROMETHEUS is not set", how);
+    }
+    url
+}
+
 fn missing(test: &str, what: &str, why: &str, how: &str) {
     let why = format!("{test} needs {what} ({why}): {how}");
     assert!(std::env::var_os("PIPELINE_TEST_REQUIRE_ENGINES").is_none(), "{why}");
@@ -180,6 +209,7 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+    use crate::Prometheus;
 
     #[test]
     fn what_a_test_leaves_behind_fails_it() {
@@ -210,5 +240,40 @@ mod tests {
         registry.resume();
         docker.run(&["pull", "--quiet", &image]);
         docker.run(&["image", "rm", &image]);
+    }
+
+    #[test]
+    fn a_cluster_says_what_it_was_asked() {
+        let Some(cluster) = cluster("an audit") else { return };
+        let namespace = cluster.namespace("audited");
+        namespace.run(&["create", "configmap", "tried", "--dry-run=server"]);
+        namespace.run(&["create", "configmap", "made"]);
+        namespace.run(&["create", "secret", "generic", "kept", "--from-literal=word=unspoken"]);
+        let Some(asked) = cluster.audited(namespace.name()) else { return };
+        let made = |name: &str| {
+            let of = asked.iter().filter(|one| one["verb"] == "create" && one["requestObject"]["metadata"]["name"] == name);
+            of.map(|one| one["requestURI"].as_str().expect("a URI").contains("dryRun=All")).collect::<Vec<_>>()
+        };
+        assert_eq!((made("tried"), made("made")), (vec![true], vec![false]), "{asked:#?}");
+        assert!(asked.iter().any(|one| one["objectRef"]["resource"] == "secrets"), "{asked:#?}");
+        assert!(!asked.iter().any(|one| one.to_string().contains("unspoken")), "a secret is in the log");
+    }
+
+    #[test]
+    fn a_prometheus_that_is_stopped_sees_nothing_meanwhile() {
+        let Some(cluster) = cluster("a stopped Prometheus") else { return };
+        let Some(mut prometheus) = Prometheus::start("a stopped Prometheus") else { return };
+        let namespace = cluster.namespace("scraped");
+        namespace.serve("api", "stable", "1", 1);
+        let up = format!("up{{namespace=\"{}\",app=\"api\",track=\"stable\"}}", namespace.name());
+        let began = Instant::now();
+        while prometheus.query(&up).is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(20), "its Pod is not seen");
+            sleep(Duration::from_millis(200));
+        }
+        prometheus.stop();
+        assert!(TcpStream::connect(prometheus.url().trim_start_matches("http://")).is_err());
+        prometheus.resume();
+        assert!(!prometheus.query(&format!("max_over_time({up}[1m])")).is_empty(), "what it saw is kept");
     }
 }

@@ -3,6 +3,7 @@
 //! The tests themselves are `tests/main.rs` and `tests/cases/`, one test binary of the package `cli` (only there does cargo say where
 //! the binary is).
 
+mod cluster;
 mod daemon;
 mod disk;
 mod engines;
@@ -14,6 +15,7 @@ mod mirror;
 mod needles;
 mod offline;
 pub mod processes;
+mod prometheus;
 pub mod receivers;
 mod registry;
 pub mod repository;
@@ -24,15 +26,17 @@ mod told;
 pub mod world;
 pub mod xml;
 
+pub use cluster::{Cluster, Namespace};
 pub use daemon::Daemon;
 pub use disk::Disk;
-pub use engines::{Docker, ImageRegistry, docker, image_registry};
+pub use engines::{Docker, ImageRegistry, cluster, cluster_alone, docker, image_registry, prometheus};
 pub use foreign::foreign;
 pub use guests::guest;
 pub use hostile::Case;
 pub use mirror::Mirror;
 pub use needles::Needles;
 pub use offline::Replayed;
+pub use prometheus::Prometheus;
 pub use registry::Registry;
 pub use run::{Finished, Project, Running, confined, has, skipped};
 pub use server::{Reply, Server};

@@ -4,6 +4,7 @@ mod asking;
 mod entering;
 mod finding;
 mod logging;
+mod real;
 mod rollouts;
 mod watching;
 

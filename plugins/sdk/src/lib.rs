@@ -47,6 +47,7 @@ mod export;
 mod failure;
 pub mod files;
 pub mod http;
+pub mod kubernetes;
 pub mod log;
 pub mod outputs;
 pub mod progress;

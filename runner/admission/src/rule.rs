@@ -144,6 +144,14 @@ impl Rules {
             .filter(move |rule| rule.covers(verb, target, &self.namespace) && target.name().is_some_and(|name| rule.names_it(target, name)))
     }
 
+    /// Whether some rule speaks of this verb on this object, whatever its fields say: for what a grant shows of itself.
+    pub fn speaks_of(&self, verb: Verb, target: &Target) -> bool {
+        match target.name() {
+            Some(_) => self.applying(verb, target).next().is_some(),
+            None => self.rules.iter().any(|rule| rule.covers(verb, target, &self.namespace)),
+        }
+    }
+
     /// Whether a stage may read: `get` an object or one of its parts, `list` or `watch` many.
     ///
     /// # Errors

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use capability::{Ask, Denial, StageState};
-use futures::future::select_all;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
 use crate::backend::{Captured, Ended, Starter};
-use crate::lost::Found;
 use crate::policy::{self, Output, Start, StartError};
 use crate::{Handle, Room};
 
@@ -61,32 +59,14 @@ impl wit::Host for StageState {
             return Ok(None);
         }
         let (boundary, programs) = (self.boundary.clone(), self.room::<Room>().programs.clone());
-        // a time of the stage's clock, so that a wait that was cut off goes on from where it was
-        let deadline = (timeout > 0).then(|| boundary.clock().now().saturating_add(timeout));
-        let until = deadline.map(|deadline| boundary.clock().epoch().saturating_add(deadline));
-        let ask = Ask::new("commands.wait-any", &(&numbers, timeout))?.waits(until);
-        let look = async {
+        let find = async {
             let mut waited = Vec::new();
             for number in &numbers {
                 waited.push(programs.found(*number, &boundary).await?);
             }
-            let waits = select_all(waited.iter().map(|found| Box::pin(found.wait())));
-            let first = match deadline {
-                None => {
-                    waits.await;
-                    true
-                }
-                Some(deadline) => tokio::select! {
-                    biased;
-                    _ = waits => true,
-                    () = boundary.clock().sleep_until(deadline) => false,
-                },
-            };
-            // several may have ended meanwhile: the lowest index is the answer, whoever was first
-            let index = first.then(|| waited.iter().position(Found::has_ended).unwrap_or(0) as u32);
-            Ok((index, Bytes::new()))
+            Ok(waited)
         };
-        Ok(boundary.deliver(&ask, look).await?.0)
+        Ok(boundary.wait_any("commands.wait-any", &numbers, timeout, find).await?)
     }
 }
 

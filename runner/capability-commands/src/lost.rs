@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use capability::io::Completion;
 use capability::{Boundary, Effect, InDoubt, LedgerError, Refusal, Revive};
 
 use crate::backend::{Ended, Process, Programs, Starter};
@@ -33,12 +34,20 @@ impl Found {
             Found::Ended(ended) => ended.clone(),
         }
     }
+}
 
-    pub fn has_ended(&self) -> bool {
+impl Completion for Found {
+    fn ready(&self) -> bool {
         match self {
             Found::Process(process) => process.has_ended(),
             Found::Ended(_) => true,
         }
+    }
+
+    fn wait(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            Found::wait(self).await;
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use capability::Setting;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat2, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 
 use crate::effect::Sight;
@@ -93,21 +93,6 @@ pub fn entries(folder: &OwnedFd) -> io::Result<Vec<Entry>> {
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)
 }
-
-/// A new file of the scratch folder for what is captured. What an earlier process left of it goes.
-pub fn capture(setting: &Setting, name: &str) -> io::Result<File> {
-    let scratch = root(setting, Root::Scratch)?;
-    match mkdirat(&scratch, FOLDER, Mode::from_raw_mode(0o700)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let folder = open(&scratch, FOLDER, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
-    let _ = unlinkat(&folder, name, AtFlags::empty());
-    create(&folder, name, 0o600)
-}
-
-/// Where captures are, below the scratch folder.
-pub const FOLDER: &str = "docker";
 
 /// A file that is not there yet.
 pub fn create(folder: &OwnedFd, name: impl AsRef<Path>, mode: u32) -> io::Result<File> {

@@ -4,21 +4,19 @@
 //! container that floods ends with the stage's `log` limit. Whatever happens, all of them are gone when the attempt ends; what a killed runner
 //! left is swept by the next one.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use capability::state::SCRATCH;
+use capability::output::Sink;
 use capability::{Boundary, Setting};
 use docker::{Ceilings, Container, ContainerSpec, Engine, ExecSpec, Mount, NetworkMode, Owner, Printed};
 use event::{Kind, Stream};
 use futures::StreamExt;
-use secret::{Form, mask};
+use secret::Form;
 use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -40,6 +38,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A container's number in logs and labels, beyond those of commands.
 const FIRST: u32 = 1 << 20;
 const TMP: u64 = 256 << 20;
+/// Where captures are, below the scratch folder.
+const FOLDER: &str = "docker";
 
 /// Everything of Docker's in one attempt.
 pub struct Attempt {
@@ -543,76 +543,31 @@ struct Pumped {
     broken: Option<Fault>,
 }
 
-/// One of the two outputs.
-struct Sink<'a> {
-    setting: &'a Setting,
-    stream: Stream,
-    logged: bool,
-    file: Option<File>,
-    path: String,
-    size: u64,
-    masked: mask::Stream,
-}
-
-impl Sink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        if self.logged && self.setting.log.write(self.stream, bytes).is_err() {
-            return Err(Fault::Limit("the stage's log is full; raise `limits.log`".to_owned()));
-        }
-        let Some(file) = &mut self.file else { return Ok(()) };
-        self.size += bytes.len() as u64;
-        if self.size > self.setting.limits.disk {
-            return Err(Fault::Limit(format!("`limits.disk` of {} bytes is reached", self.setting.limits.disk)));
-        }
-        file.write_all(bytes).map_err(|error| Fault::Engine(format!("{}: {error}", self.path)))
-    }
-}
-
 /// Moves output to where it belongs, to its end. What can't be kept ends the container: nothing is lost silently.
 async fn pump(setting: &Setting, number: u32, to: [Output; 2], mut output: docker::Output) -> Pumped {
-    let sink = |which: &str, to: Output| -> Result<Sink<'_>, Fault> {
-        let name = format!("{number}.{which}");
-        let file = match to {
-            Output::Capture | Output::Both => Some(beneath::capture(setting, &name)),
-            Output::Log | Output::Discard => None,
-        };
-        let path = format!("{SCRATCH}/{}/{name}", beneath::FOLDER);
-        Ok(Sink {
-            setting,
-            stream: stream(number),
-            logged: matches!(to, Output::Log | Output::Both),
-            file: file.transpose().map_err(|error| Fault::Engine(format!("{path}: {error}")))?,
-            path,
-            size: 0,
-            masked: mask::Stream::default(),
-        })
-    };
+    let sink = |which: &str, to: Output| Sink::open(setting, stream(number), FOLDER, &format!("{number}.{which}"), to);
     let (mut stdout, mut stderr) = match (sink("stdout", to[0]), sink("stderr", to[1])) {
         (Ok(stdout), Ok(stderr)) => (stdout, stderr),
-        (Err(broken), _) | (_, Err(broken)) => return Pumped { broken: Some(broken), ..Pumped::default() },
+        (Err(broken), _) | (_, Err(broken)) => return Pumped { broken: Some(broken.into()), ..Pumped::default() },
     };
-    let mask = setting.secrets.mask();
     let mut broken = None;
     while let Some(piece) = output.next().await {
-        let (sink, bytes) = match piece {
-            Ok((Printed::Stdout, bytes)) => (&mut stdout, bytes),
-            Ok((Printed::Stderr, bytes)) => (&mut stderr, bytes),
-            Err(error) => {
-                broken = Some(Fault::from(error));
-                break;
-            }
+        let kept = match piece {
+            Ok((Printed::Stdout, bytes)) => stdout.write(&bytes).map_err(Fault::from),
+            Ok((Printed::Stderr, bytes)) => stderr.write(&bytes).map_err(Fault::from),
+            Err(error) => Err(Fault::from(error)),
         };
-        let shown = sink.masked.push(mask, &bytes).into_owned();
-        if let Err(fault) = sink.write(&shown) {
+        if let Err(fault) = kept {
             broken = Some(fault);
             break;
         }
     }
-    for sink in [&mut stdout, &mut stderr] {
-        let rest: Cow<'_, [u8]> = Cow::Owned(std::mem::take(&mut sink.masked).finish());
-        broken = broken.or_else(|| sink.write(&rest).err());
-    }
-    let captured = [stdout, stderr].map(|sink| sink.file.is_some().then_some(Captured { path: sink.path, size: sink.size }));
+    let captured = [stdout, stderr].map(|sink| {
+        sink.finish().unwrap_or_else(|error| {
+            broken.get_or_insert(error.into());
+            None
+        })
+    });
     Pumped { captured, broken }
 }
 

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use capability::output::OutputError;
+pub use capability::output::{Captured, Output};
 use capability::{Class, Effect, Nothing};
 use docker::EngineError;
 use pipeline::grant::Used;
@@ -15,16 +17,6 @@ use serde::{Deserialize, Serialize};
 use crate::grant::Operation;
 use crate::places::Place;
 use crate::reference::Reference;
-
-/// What happens to an output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Output {
-    Log,
-    Capture,
-    Both,
-    Discard,
-}
 
 /// How a container reaches others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +54,16 @@ impl From<EngineError> for Fault {
             _ if error.is_conflict() => Fault::Conflict(text),
             EngineError::Said { status: 400, .. } => Fault::Invalid(text),
             _ => Fault::Engine(text),
+        }
+    }
+}
+
+impl From<OutputError> for Fault {
+    fn from(error: OutputError) -> Self {
+        let text = error.to_string();
+        match error {
+            OutputError::Log | OutputError::Disk(_) => Fault::Limit(text),
+            OutputError::File { .. } => Fault::Engine(text),
         }
     }
 }
@@ -163,13 +165,6 @@ pub struct Exit {
     pub duration: Duration,
     pub stdout: Option<Captured>,
     pub stderr: Option<Captured>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Captured {
-    /// `/scratch/docker/1.stdout`
-    pub path: String,
-    pub size: u64,
 }
 
 impl Effect for Exec {

@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use capability::{Ask, Boundary, Denial, StageState};
-use futures::future::select_all;
 use wasmtime::Result;
 use wasmtime::component::Resource;
 
 use crate::backend::Starter;
 use crate::containers::Attempt;
 use crate::effect::{self, Answer, Copy, Exec, Exit, Fault, Mount, Network, Output, Run, State, Way};
-use crate::lost::Found;
 use crate::{Handle, Room};
 
 pub mod bindings {
@@ -94,32 +92,14 @@ impl wit::Host for StageState {
             return Ok(None);
         }
         let Call { attempt, boundary } = Call::of(self);
-        // a time of the stage's clock, so that a wait that was cut off goes on from where it was
-        let deadline = (timeout > 0).then(|| boundary.clock().now().saturating_add(timeout));
-        let until = deadline.map(|deadline| boundary.clock().epoch().saturating_add(deadline));
-        let ask = Ask::new("docker.wait-any", &(&numbers, timeout))?.waits(until);
-        let look = async {
+        let find = async {
             let mut waited = Vec::new();
             for number in &numbers {
                 waited.push(attempt.found(*number, &boundary).await?);
             }
-            let waits = select_all(waited.iter().map(|found| Box::pin(found.wait())));
-            let first = match deadline {
-                None => {
-                    let _ = waits.await;
-                    true
-                }
-                Some(deadline) => tokio::select! {
-                    biased;
-                    _ = waits => true,
-                    () = boundary.clock().sleep_until(deadline) => false,
-                },
-            };
-            // several may have ended meanwhile: the lowest index is the answer, whoever was first
-            let index = first.then(|| waited.iter().position(Found::has_ended).unwrap_or(0) as u32);
-            Ok((index, Bytes::new()))
+            Ok(waited)
         };
-        Ok(boundary.deliver(&ask, look).await?.0)
+        Ok(boundary.wait_any("docker.wait-any", &numbers, timeout, find).await?)
     }
 }
 

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use capability::io::Completion;
 use capability::{Boundary, Effect, InDoubt, LedgerError, Refusal, Revive};
 
 use crate::backend::Starter;
@@ -41,12 +42,20 @@ impl Found {
             Found::Ended(ended) => ended.clone(),
         }
     }
+}
 
-    pub fn has_ended(&self) -> bool {
+impl Completion for Found {
+    fn ready(&self) -> bool {
         match self {
             Found::Live(live) => live.has_ended(),
             Found::Ended(_) => true,
         }
+    }
+
+    fn wait(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let _ = Found::wait(self).await;
+        })
     }
 }
 

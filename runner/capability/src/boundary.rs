@@ -8,8 +8,10 @@
 mod recall;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 pub use recall::{Ask, Revive};
+pub use waits::Deadline;
 
 use std::collections::BTreeSet;
 use std::future::Future;

@@ -16,12 +16,13 @@ pub mod io;
 pub mod ledger;
 pub mod log;
 pub mod outlet;
+pub mod output;
 pub mod registry;
 pub mod so_far;
 pub mod state;
 pub mod testing;
 
-pub use boundary::{Ask, Backend, Boundary, Mode, Permitted, Policy, Recovery, Refusal, Revive, Staged};
+pub use boundary::{Ask, Backend, Boundary, Deadline, Mode, Permitted, Policy, Recovery, Refusal, Revive, Staged};
 pub use clock::Clock;
 pub use denial::Denial;
 pub use effect::{Class, Decision, Effect, Nothing};

@@ -48,6 +48,7 @@ pub fn registry(unconfined: bool) -> Registry {
         .with(capability_http::Http::default())
         .with(capability_commands::Commands::new(exe()).unconfined(unconfined))
         .with(capability_docker::Docker)
+        .with(capability_kubernetes::Kubernetes)
         .with(capability_secrets::Secrets)
 }
 

@@ -20,24 +20,14 @@ pub(crate) struct Found {
 }
 
 /// `context` is what a grant names. `variable` is the environment.
-pub(crate) async fn find(context: Option<&str>, variable: &dyn Fn(&str) -> Option<String>) -> Result<Found, ClusterError> {
+pub(crate) async fn find(context: Option<&str>, variable: &(dyn Fn(&str) -> Option<String> + Sync)) -> Result<Found, ClusterError> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let default = set("HOME").map(PathBuf::from).unwrap_or_default().join(".kube/config");
-    let listed: Vec<PathBuf> = match set("KUBECONFIG") {
-        Some(list) => std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect(),
-        None => vec![default.clone()],
-    };
-    // kubectl passes over files that are not there
-    let files: Vec<PathBuf> = listed.into_iter().filter(|path| path.exists()).collect();
+    let (files, default) = files(&set);
     if files.is_empty() {
         return in_cluster(context, default, &set);
     }
     let shown = files.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-    let mut merged = Kubeconfig::default();
-    for path in &files {
-        let broken = |error: &kube::config::KubeconfigError| ClusterError::Config { path: path.clone(), why: chain(error) };
-        merged = Kubeconfig::read_from(path).and_then(|read| merged.merge(read)).map_err(|error| broken(&error))?;
-    }
+    let mut merged = merged(&files)?;
     let current = merged.current_context.clone().filter(|name| !name.is_empty());
     let (name, from) = match (context, current) {
         (Some(name), _) => (name.to_owned(), "the grant".to_owned()),
@@ -59,6 +49,35 @@ pub(crate) async fn find(context: Option<&str>, variable: &dyn Fn(&str) -> Optio
         return Err(ClusterError::Insecure { context: name });
     }
     Ok(Found { config: own(config), from: format!("the context `{name}`, which {from} names"), context: Some(name) })
+}
+
+/// The names of the contexts that a grant could name; none in a Pod.
+///
+/// # Errors
+/// If a file can't be read.
+pub fn contexts() -> Result<Vec<String>, ClusterError> {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Ok(merged(&files(&set).0)?.contexts.into_iter().map(|known| known.name).collect())
+}
+
+/// Those that are there, and the one that is asked for where `KUBECONFIG` is not set.
+fn files(set: &dyn Fn(&str) -> Option<String>) -> (Vec<PathBuf>, PathBuf) {
+    let default = set("HOME").map(PathBuf::from).unwrap_or_default().join(".kube/config");
+    let listed: Vec<PathBuf> = match set("KUBECONFIG") {
+        Some(list) => std::env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect(),
+        None => vec![default.clone()],
+    };
+    // kubectl passes over files that are not there
+    (listed.into_iter().filter(|path| path.exists()).collect(), default)
+}
+
+fn merged(files: &[PathBuf]) -> Result<Kubeconfig, ClusterError> {
+    let mut merged = Kubeconfig::default();
+    for path in files {
+        let broken = |error: &kube::config::KubeconfigError| ClusterError::Config { path: path.clone(), why: chain(error) };
+        merged = Kubeconfig::read_from(path).and_then(|read| merged.merge(read)).map_err(|error| broken(&error))?;
+    }
+    Ok(merged)
 }
 
 fn in_cluster(context: Option<&str>, default: PathBuf, set: &dyn Fn(&str) -> Option<String>) -> Result<Found, ClusterError> {

@@ -24,14 +24,15 @@ mod watch;
 
 pub use ask::Patience;
 pub use cluster::Cluster;
+pub use config::contexts;
 pub use error::ClusterError;
 pub use events::{Occurrence, occurrences};
 pub use exec::{Exec, Output};
 pub use forward::{Tunnel, choose};
-pub use logs::{Log, LogOptions};
+pub use logs::{Log, LogOptions, Place};
 pub use objects::{Page, Propagation, Selection, Writing};
 pub use rollout::{Progress, Revision, State, history, progress, return_to};
-pub use watch::{Change, Event, Watch};
+pub use watch::{Change, Event, Known, Watch};
 
 #[cfg(test)]
 mod tests;

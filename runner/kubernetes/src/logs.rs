@@ -10,6 +10,7 @@ use admission::{Subresource, Target};
 use futures::{AsyncBufRead, AsyncBufReadExt, TryStreamExt};
 use http::Method;
 use http_body_util::BodyExt;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ask::{Call, Waits};
@@ -41,12 +42,13 @@ pub struct Log {
     over: bool,
 }
 
-/// The time of the last line, and how many lines of that time there were.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Place {
+/// How far a log was read: the time of the last line, and how many lines of that time there were.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
     time: String,
     lines: u32,
     /// How many of them have been passed over on the connection that is open now.
+    #[serde(skip)]
     passed: u32,
 }
 
@@ -79,14 +81,26 @@ impl Cluster {
     /// # Errors
     /// If the cluster does not give it, such as before the container has started.
     pub async fn logs(&self, pod: &Target, options: LogOptions) -> Result<Log, ClusterError> {
-        let mut log =
-            Log { cluster: self.clone(), pod: pod.whole(), options, lines: None, partial: Vec::new(), last: Place::default(), over: false };
+        self.logs_from(pod, options, Place::default()).await
+    }
+
+    /// Goes on behind a place of the same log.
+    ///
+    /// # Errors
+    /// As [`Cluster::logs`].
+    pub async fn logs_from(&self, pod: &Target, options: LogOptions, last: Place) -> Result<Log, ClusterError> {
+        let mut log = Log { cluster: self.clone(), pod: pod.whole(), options, lines: None, partial: Vec::new(), last, over: false };
         log.open().await?;
         Ok(log)
     }
 }
 
 impl Log {
+    /// Behind the line that was read last.
+    pub fn place(&self) -> Place {
+        self.last.clone()
+    }
+
     /// The next line, with its line feed. None at the end. It may be given up and asked again.
     ///
     /// # Errors
@@ -108,7 +122,7 @@ impl Log {
             };
             if ended {
                 self.lines = None;
-                self.over = !(self.options.follow && self.still_runs().await?);
+                self.over = !(self.options.follow && still_runs(&self.cluster, &self.pod, self.options.container.as_deref()).await?);
                 if !self.over {
                     tokio::time::sleep(self.cluster.patience.step).await;
                     continue;
@@ -164,14 +178,14 @@ impl Log {
         self.lines = Some(Box::pin(body.into_async_read()));
         Ok(())
     }
+}
 
-    /// Whether the container whose log came to an end still runs, so that it was the connection that ended.
-    async fn still_runs(&self) -> Result<bool, ClusterError> {
-        match self.cluster.get(&self.pod).await {
-            Ok(pod) => Ok(runs(&pod, self.options.container.as_deref())),
-            Err(error) if error.is_missing() => Ok(false),
-            Err(error) => Err(error),
-        }
+/// Whether the container whose log came to an end still runs, so that it was the connection that ended.
+async fn still_runs(cluster: &Cluster, pod: &Target, container: Option<&str>) -> Result<bool, ClusterError> {
+    match cluster.get(pod).await {
+        Ok(pod) => Ok(runs(&pod, container)),
+        Err(error) if error.is_missing() => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

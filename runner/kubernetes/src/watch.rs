@@ -68,20 +68,37 @@ impl Watch {
 impl Cluster {
     /// Begins with what is there.
     pub fn watch(&self, target: &Target, selection: &Selection) -> Watch {
+        self.watch_on(target, selection, Known::default())
+    }
+
+    /// Goes on with a watch of which so much was told: only what differs is told again.
+    pub fn watch_on(&self, target: &Target, selection: &Selection, told_before: Known) -> Watch {
         let (told, events) = mpsc::channel(64);
-        let watching = Watching {
-            cluster: self.clone(),
-            target: target.whole(),
-            selection: selection.clone(),
-            told,
-            known: BTreeMap::new(),
-            synced: false,
-        };
+        let Known { objects, synced } = told_before;
+        let watching =
+            Watching { cluster: self.clone(), target: target.whole(), selection: selection.clone(), told, known: objects, synced };
         Watch { events, task: tokio::spawn(watching.go()) }
     }
 }
 
 type Identity = (String, String);
+
+/// What a watch has told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Known {
+    objects: BTreeMap<Identity, Value>,
+    synced: bool,
+}
+
+impl Known {
+    pub fn told(&mut self, change: Change, object: Value) {
+        match change {
+            Change::Added | Change::Modified => drop(self.objects.insert(identity(&object), object)),
+            Change::Deleted => drop(self.objects.remove(&identity(&object))),
+            Change::Synced => self.synced = true,
+        }
+    }
+}
 
 struct Watching {
     cluster: Cluster,

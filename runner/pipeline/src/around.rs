@@ -41,11 +41,16 @@ fn placeholder(seed: &[u8; 32], stage: &str, secret: &str) -> String {
     format!("__secret-{secret}-{}__", &hasher.finalize().to_hex()[..32])
 }
 
-/// Why a stage that uses an environment or secrets may not run here. Nobody who wants in may bring their own pipeline, so this is asked of the
+/// Why a stage that uses an environment, secrets or something that is `lent` to it may not run here. Nobody who wants in may bring their own pipeline, so this is asked of the
 /// event alone.
-pub(crate) fn refusal(environment: Option<&Environment>, uses_secrets: bool, facts: &Facts) -> Option<String> {
-    if uses_secrets && facts.trust == Trust::Fork {
-        return Some("it uses secrets, and a pull request from a fork gets none".to_owned());
+pub(crate) fn refusal(environment: Option<&Environment>, uses_secrets: bool, lent: Option<&str>, facts: &Facts) -> Option<String> {
+    if facts.trust == Trust::Fork {
+        if uses_secrets {
+            return Some("it uses secrets, and a pull request from a fork gets none".to_owned());
+        }
+        if let Some(lent) = lent {
+            return Some(format!("it uses {lent}, which a pull request from a fork does not get"));
+        }
     }
     let environment = environment.filter(|environment| !environment.branches.is_empty())?;
     let fits = facts.trust.is_merged() && facts.git_branch.as_ref().is_some_and(|branch| on::matches(&environment.branches, branch));

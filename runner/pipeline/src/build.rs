@@ -298,9 +298,10 @@ impl Builder<'_> {
             let trusted = plugin.info.provenance.trusted();
             let Some(workspace) = self.workspace(stage, &instance.bound.grants, trusted, diagnostics) else { return };
             let uses_secrets = !instance.secrets.is_empty();
+            let lent = instance.bound.grants.iter().find_map(|grant| grant.grant.lends());
             let gate = when::Gate {
                 unchanged: unchanged.clone(),
-                refusal: around::refusal(environment, uses_secrets, &self.shared.facts),
+                refusal: around::refusal(environment, uses_secrets, lent, &self.shared.facts),
                 environment: own.environment.clone(),
             };
             let when = match &condition {

@@ -97,6 +97,11 @@ pub trait Grant: Any + Debug + Send + Sync {
         Vec::new()
     }
 
+    /// What of the runner's own rights the stage works with, in words: a pull request from a fork gets none of it, whatever the file says.
+    fn lends(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What of it could go, a line each with the TOML as it stands or should, given every effect that was granted to the stage. A stage
     /// that does the same again must not miss it. None where the capability can't tell.
     fn unused(&self, used: &mut dyn Iterator<Item = Used<'_>>) -> Vec<String> {

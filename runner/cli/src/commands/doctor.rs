@@ -26,7 +26,8 @@ struct Finding {
 }
 
 pub fn run(global: &Global, out: &mut dyn Write) -> Result<Ending, CliError> {
-    let findings = [confinement(), code_store(), files(), docker(), toolchain("rust"), toolchain("node"), toolchain("python")];
+    let findings =
+        [confinement(), code_store(), files(), docker(), kubernetes(), toolchain("rust"), toolchain("node"), toolchain("python")];
     let bad = findings.iter().any(|f| matches!(f.level, Level::Bad));
     let write = |out: &mut dyn Write| -> io::Result<()> {
         if global.format == Format::Json {
@@ -144,6 +145,35 @@ fn docker() -> Finding {
         }
         // the error says how to get one
         Err(text) => Finding { level: Level::Missing, what, text, mend: None },
+    }
+}
+
+/// The cluster that stages are given where their grants name no context, and the contexts that they could name.
+fn kubernetes() -> Finding {
+    let what = "kubernetes";
+    let missing = |text: String| Finding { level: Level::Missing, what, text, mend: None };
+    let contexts = match kubernetes::contexts() {
+        Ok(contexts) => contexts,
+        Err(error) => return missing(error.to_string()),
+    };
+    let shown = match contexts.as_slice() {
+        [] => String::new(),
+        some => format!("; contexts: {}", some.join(", ")),
+    };
+    let asked = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string());
+    let asked = asked.and_then(|runtime| {
+        let about = runtime.block_on(async {
+            let cluster = kubernetes::Cluster::connect(None).await?;
+            let version = cluster.version().await?;
+            let chosen = cluster.context().map_or_else(|| cluster.chosen_by().to_owned(), |name| format!("context {name}"));
+            Ok::<_, kubernetes::ClusterError>(format!("{version} at {} ({chosen})", cluster.server()))
+        });
+        about.map_err(|error| error.to_string())
+    });
+    match asked {
+        Ok(about) => Finding { level: Level::Good, what, text: about + &shown, mend: None },
+        // the error says how to get one
+        Err(text) => missing(text + &shown),
     }
 }
 

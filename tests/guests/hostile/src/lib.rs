@@ -11,6 +11,7 @@ mod bindings;
 mod docker;
 mod exhaust;
 mod files;
+mod kubernetes;
 mod network;
 mod result;
 mod secrets;
@@ -87,6 +88,7 @@ enum Try {
         needed: bool,
     },
     Docker(docker::Attempt),
+    Kubernetes(kubernetes::Attempt),
     /// The bytes of a secret.
     Read {
         secret: String,
@@ -183,6 +185,7 @@ impl Try {
                 }
             }
             Try::Docker(attempt) => attempt.attempt(),
+            Try::Kubernetes(attempt) => attempt.attempt(),
             Try::Read { secret } => secrets::read(&secret),
             Try::Placeholder { secret } => secrets::placeholder(&secret),
             Try::MemoryTo { path } => secrets::memory_to(&path),

@@ -1,12 +1,12 @@
 //! The canary as a state machine: what happened and when goes in, what is to be done comes out. It acts on nothing and reads no clock.
 //!
-//! Whoever drives it carries out one action at a time, so that nothing is under way when something is decided. Once it rolls back, nothing but the end of that
-//! is heard: weights first, so that nobody is sent to what goes away, then Pods. If the weights can't be restored the Pods stay.
+//! Whoever drives it carries out one action at a time, and measures meanwhile; the action that is under way when something speaks against going on is dropped. Once
+//! it rolls back, nothing but the end of that is heard: weights first, so that nobody is sent to what goes away, then Pods. If the weights can't be restored the Pods stay.
 
+use std::fmt;
 use std::time::Duration;
 
-use crate::metric::{Conditions, Limits, Standing, Tally};
-use crate::reading::Reading;
+use runner_analysis::{Conditions, Limits, Reading, Standing, Tally};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -22,13 +22,26 @@ pub enum Step {
     Promote,
 }
 
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::SetWeight(weight) => write!(f, "set-weight {weight}%"),
+            Step::Scale(pods) => write!(f, "scale {pods}"),
+            Step::Pause(pause) => write!(f, "pause {}", runner_sdk::Span(*pause)),
+            Step::Approval => f.write_str("pause until approved"),
+            Step::Analyse => f.write_str("analyse"),
+            Step::Promote => f.write_str("promote"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnCancel {
     RollBack,
     Stay,
 }
 
-/// A metric of a plan: measured in the background from the first step on (no count), or by `analyse` (with a count).
+/// A metric of a plan: measured in the background once the canary has traffic (no count), or by `analyse` (with a count).
 #[derive(Debug, Clone)]
 pub struct Metric {
     pub name: String,
@@ -133,17 +146,32 @@ pub struct Canary {
     phase: Phase,
     /// In the plan's order; none where it is not measured now.
     tallies: Vec<Option<Tally>>,
+    /// Of analyses that are over.
+    past: Vec<(usize, Tally)>,
+    /// Whether the metrics in the background are measured.
+    measured: bool,
 }
 
 impl Canary {
     pub fn new(plan: Plan) -> Canary {
         let tallies = plan.metrics.iter().map(|_| None).collect();
-        Canary { plan, step: 0, phase: Phase::Next, tallies }
+        Canary { plan, step: 0, phase: Phase::Next, tallies, past: Vec::new(), measured: false }
     }
 
-    /// What was measured, for the report.
-    pub fn tally(&self, metric: usize) -> Option<&Tally> {
-        self.tallies.get(metric)?.as_ref()
+    /// What was measured of a metric, for the report: one after the other, if it was analysed more than once.
+    pub fn tallies(&self, metric: usize) -> Vec<&Tally> {
+        let past = self.past.iter().filter(|(of, _)| *of == metric).map(|(_, tally)| tally);
+        past.chain(self.tallies.get(metric).and_then(Option::as_ref)).collect()
+    }
+
+    /// The step that it is at, from 0.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// Whether it goes back already.
+    pub fn goes_back(&self) -> bool {
+        matches!(self.phase, Phase::Back { .. })
     }
 
     /// Why it does not go on, if that is because a measurement said nothing.
@@ -157,9 +185,9 @@ impl Canary {
     /// When to come back with a tick, if nothing else happens.
     pub fn wake(&self) -> Option<Duration> {
         match &self.phase {
-            Phase::Ended | Phase::Acting => None,
+            Phase::Ended => None,
             Phase::Back { next, .. } => *next,
-            Phase::Next | Phase::Asking | Phase::Analysing => self.due().map(|(_, due)| due),
+            Phase::Next | Phase::Acting | Phase::Asking | Phase::Analysing => self.due().map(|(_, due)| due),
             // the end of the pause alone moves nothing then
             Phase::Pausing(_) if self.held().is_some() => self.due().map(|(_, due)| due),
             Phase::Pausing(until) => [Some(*until), self.due().map(|(_, due)| due)].into_iter().flatten().min(),
@@ -198,8 +226,13 @@ impl Canary {
                 }
             }
             Input::Done if matches!(self.phase, Phase::Acting) => {
-                if let Some(Step::Promote) = self.plan.steps.get(self.step) {
-                    return self.end(Outcome::Promoted);
+                match self.plan.steps.get(self.step) {
+                    Some(Step::Promote) => return self.end(Outcome::Promoted),
+                    Some(step) if !self.measured && self.gives_traffic(*step) => {
+                        self.measured = true;
+                        self.start_tallies(now, false);
+                    }
+                    _ => {}
                 }
                 self.advance();
             }
@@ -209,6 +242,16 @@ impl Canary {
         self.go_on(now)
     }
 
+    /// Before that there is nothing to measure, and no data would speak against it.
+    fn gives_traffic(&self, step: Step) -> bool {
+        let by_weight = self.plan.steps.iter().any(|step| matches!(step, Step::SetWeight(weight) if *weight > 0));
+        match step {
+            Step::SetWeight(weight) => weight > 0,
+            Step::Scale(pods) => pods > 0 && !by_weight,
+            _ => false,
+        }
+    }
+
     fn advance(&mut self) {
         self.step += 1;
         self.phase = Phase::Next;
@@ -216,9 +259,6 @@ impl Canary {
 
     fn go_on(&mut self, now: Duration) -> Option<Action> {
         loop {
-            if let Phase::Acting = self.phase {
-                return None;
-            }
             // first what is due: a breach that is there to be seen comes before the next step
             if let Some((metric, due)) = self.due()
                 && due <= now
@@ -243,9 +283,6 @@ impl Canary {
             // a plan that does not end in `promote` has decided nothing
             return self.turn_back(now, "steps".to_owned(), "the steps came to their end, and none was `promote`".to_owned());
         };
-        if self.step == 0 {
-            self.start_tallies(now, false);
-        }
         let (phase, action) = match step {
             Step::SetWeight(weight) => (Phase::Acting, Some(Action::SetWeight(weight))),
             Step::Scale(pods) => (Phase::Acting, Some(Action::Scale(pods))),
@@ -273,9 +310,9 @@ impl Canary {
     }
 
     fn drop_tallies(&mut self, counted: bool) {
-        for (tally, metric) in self.tallies.iter_mut().zip(&self.plan.metrics) {
+        for (number, (tally, metric)) in self.tallies.iter_mut().zip(&self.plan.metrics).enumerate() {
             if metric.limits.count.is_some() == counted {
-                *tally = None;
+                self.past.extend(tally.take().map(|tally| (number, tally)));
             }
         }
     }

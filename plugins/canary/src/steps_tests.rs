@@ -1,5 +1,5 @@
 use super::*;
-use crate::condition::Condition;
+use runner_analysis::Condition;
 
 fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
@@ -9,7 +9,7 @@ fn metric(name: &str, count: Option<u32>) -> Metric {
     let limits = Limits { interval: seconds(10), initial_delay: seconds(5), count, failures: 0, errors: 2, inconclusive: 2, minimum: 0 };
     Metric {
         name: name.to_owned(),
-        conditions: Conditions { success: Some(Condition::parse("result < 0.01").unwrap()), failure: None },
+        conditions: Conditions { success: Some(Condition::parse("result < 0.01").unwrap()), ..Conditions::default() },
         limits,
     }
 }
@@ -131,6 +131,29 @@ fn a_measurement_that_says_nothing_holds_it_where_it_is() {
     assert_eq!(world.run(Input::Tick), Some(Outcome::Promoted));
     // the pause of 60 s would be over at 60: it goes on at 75, when the source answers again
     assert!(world.done.contains(&"75 SetWeight(50)".to_owned()), "{:?}", world.done);
+}
+
+#[test]
+fn an_action_that_takes_its_time_is_measured_and_dropped_by_a_breach() {
+    let mut canary = Canary::new(plan(&WHOLE, both()));
+    assert_eq!(canary.take(seconds(0), Input::Tick), Some(Action::Scale(1)));
+    assert_eq!(canary.wake(), None, "there is nothing to measure yet");
+    assert_eq!(canary.take(seconds(0), Input::Done), Some(Action::SetWeight(10)));
+    assert_eq!(canary.wake(), None);
+    canary.take(seconds(0), Input::Done);
+    // in the pause, and in what comes after it
+    assert_eq!((canary.wake(), canary.take(seconds(4), Input::Tick)), (Some(seconds(5)), None));
+    assert_eq!(canary.take(seconds(5), Input::Tick), Some(Action::Measure(0)));
+    let well = || Input::Measured { metric: 0, reading: Reading::number(0.0), stable: None };
+    assert_eq!(canary.take(seconds(5), well()), None);
+    assert_eq!(canary.take(seconds(60), Input::Tick), Some(Action::Measure(0)));
+    assert_eq!(canary.take(seconds(60), well()), Some(Action::SetWeight(50)));
+    assert_eq!((canary.wake(), canary.take(seconds(64), Input::Tick)), (Some(seconds(70)), None));
+    assert_eq!(canary.take(seconds(70), Input::Tick), Some(Action::Measure(0)));
+    assert_eq!(canary.take(seconds(70), well()), None, "it is still at it");
+    assert_eq!(canary.take(seconds(80), Input::Tick), Some(Action::Measure(0)));
+    let told = canary.take(seconds(80), Input::Measured { metric: 0, reading: Reading::number(0.5), stable: None });
+    assert_eq!((told, canary.goes_back()), (Some(Action::RestoreWeights), true));
 }
 
 #[test]

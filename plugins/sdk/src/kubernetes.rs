@@ -22,6 +22,7 @@ use crate::bindings::runner::kubernetes::objects as wit;
 use crate::bindings::runner::kubernetes::types as wit_types;
 use crate::{Denial, Failure};
 
+pub mod forward;
 pub mod pods;
 pub mod rollouts;
 
@@ -150,6 +151,11 @@ impl Selection {
     /// The label selector; empty for all.
     pub fn label_selector(&self) -> &str {
         &self.labels
+    }
+
+    /// The field selector; empty for all.
+    pub fn field_selector(&self) -> &str {
+        &self.fields
     }
 }
 

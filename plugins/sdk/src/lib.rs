@@ -42,6 +42,7 @@ extern crate self as runner_sdk;
 pub mod bindings;
 pub mod commands;
 mod context;
+pub mod control;
 pub mod docker;
 mod export;
 mod failure;

@@ -6,12 +6,17 @@
 //!
 //! Source: Netflix and Google, Kayenta (`MannWhitneyClassifier`); R, `wilcox.test`.
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Which change is a bad one
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[cfg_attr(not(target_arch = "wasm32"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
 pub enum Direction {
-    /// More is worse: errors, latency.
+    /// More is worse: errors, latency
+    #[default]
     Increase,
-    /// Less is worse: throughput.
+    /// Less is worse: throughput
     Decrease,
+    /// Any change is
     Either,
 }
 

@@ -1,14 +1,35 @@
 //! One metric over time: when it is measured, what each measurement says, and when that is enough.
 
+use std::fmt;
 use std::time::Duration;
 
+use crate::compare::{Judgement, Margins, compare};
 use crate::condition::{Condition, Values};
 use crate::reading::Reading;
 
-#[derive(Debug, Clone)]
+/// So many of the last measurements are compared by their ranks.
+const WINDOW: usize = 500;
+
+/// What makes a number good or bad. Each that there is has to be content.
+#[derive(Debug, Clone, Default)]
 pub struct Conditions {
     pub success: Option<Condition>,
     pub failure: Option<Condition>,
+    /// The measurements of both sides so far, compared with each other.
+    pub ranks: Option<Margins>,
+}
+
+/// ``success `result <= 0.01`, no worse by ranks``
+impl fmt::Display for Conditions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        parts.extend(self.success.iter().map(|condition| format!("success `{}`", condition.source())));
+        parts.extend(self.failure.iter().map(|condition| format!("failure `{}`", condition.source())));
+        parts.extend(self.ranks.iter().map(|margins| {
+            format!("no worse by ranks (confidence {}, tolerance {}, ratio {})", margins.confidence, margins.fraction, margins.allowed)
+        }));
+        f.write_str(&parts.join(", "))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +85,8 @@ pub struct Tally {
 enum Said {
     Success,
     Failure(String),
+    /// It is well, and too little yet to count.
+    Gathering,
     Nothing(String),
     Error(String),
 }
@@ -126,6 +149,7 @@ impl Tally {
                 self.conclusive += 1;
                 self.enough()
             }
+            Said::Gathering => Standing::Open,
             Said::Failure(why) => {
                 self.conclusive += 1;
                 self.failures += 1;
@@ -189,13 +213,38 @@ impl Tally {
                 Said::Failure(format!("{result}{beside} is a failure by `{source}`"))
             }
             (Err(why), _) | (_, Err(why)) => Said::Nothing(why),
-            (Ok(_), Ok(Some(true))) | (Ok(Some(false)), Ok(None)) => Said::Success,
+            (Ok(_), Ok(Some(true))) | (Ok(Some(false)), Ok(None)) => self.by_ranks(),
             (Ok(None), Ok(Some(false))) => {
                 let source = self.conditions.success.as_ref().map(Condition::source).unwrap_or_default();
                 Said::Failure(format!("{result}{beside} does not keep `{source}`"))
             }
             (Ok(Some(false)), Ok(Some(false))) => Said::Nothing(format!("{result}{beside} is neither a success nor a failure")),
+            (Ok(None), Ok(None)) if self.conditions.ranks.is_some() => self.by_ranks(),
             (Ok(None), Ok(None)) => Said::Nothing("there is no condition that could tell".to_owned()),
+        }
+    }
+
+    /// What the measurements of both sides say together, the last one included.
+    fn by_ranks(&self) -> Said {
+        let Some(margins) = &self.conditions.ranks else { return Said::Success };
+        let last = &self.points[self.points.len().saturating_sub(WINDOW)..];
+        let both: (Vec<f64>, Vec<f64>) = last.iter().filter_map(|point| point.value.zip(point.stable)).unzip();
+        if both.0.len() < margins.minimum {
+            return Said::Gathering;
+        }
+        match compare(&both.0, &both.1, margins) {
+            Judgement::Pass(_) => Said::Success,
+            Judgement::Inconclusive(why) => Said::Nothing(why),
+            Judgement::High(told) | Judgement::Low(told) => Said::Failure(format!(
+                "{} measurements are worse than those it is compared with: shifted by {:.4} ({:.4} to {:.4}), {:.3} times the mean, p = {:.4}, effect size {:.2}",
+                both.0.len(),
+                told.estimate,
+                told.low,
+                told.high,
+                told.ratio,
+                told.p,
+                told.effect
+            )),
         }
     }
 }
@@ -216,7 +265,8 @@ mod tests {
 
     fn tally(success: Option<&str>, failure: Option<&str>, limits: Limits) -> Tally {
         let condition = |source: Option<&str>| source.map(|source| Condition::parse(source).unwrap());
-        Tally::new("errors", Conditions { success: condition(success), failure: condition(failure) }, limits, Duration::ZERO)
+        let conditions = Conditions { success: condition(success), failure: condition(failure), ranks: None };
+        Tally::new("errors", conditions, limits, Duration::ZERO)
     }
 
     fn word(standing: &Standing) -> &'static str {
@@ -285,6 +335,22 @@ mod tests {
         assert_eq!(take(Reading::number(0.0).of(100), None), "open");
         assert_eq!(take(Reading::number(0.0).of(100), Some(Reading::number(0.0).of(5))), "held");
         assert_eq!(take(Reading::number(0.0).of(100), Some(Reading::Broken(String::new()))), "held");
+    }
+
+    #[test]
+    fn ranks_speak_when_there_are_enough_of_them() {
+        let ranks = Margins { direction: crate::Direction::Increase, confidence: 0.95, fraction: 0.25, allowed: 1.1, minimum: 5 };
+        let conditions = Conditions { ranks: Some(ranks), ..Conditions::default() };
+        let told = |scale: f64| {
+            let mut one = Tally::new("p95", conditions.clone(), Limits { failures: 0, ..LIMITS }, Duration::ZERO);
+            let take = |value: f64| word(one.take(Duration::ZERO, &Reading::number(value * scale), Some(&Reading::number(value))));
+            [9.0, 10.0, 11.0, 10.5, 9.5, 10.2, 9.8].map(take)
+        };
+        assert_eq!(told(1.0), ["open", "open", "open", "open", "open", "open", "passed"], "the first that counts is the fifth");
+        assert_eq!(told(2.0)[3..5], ["open", "breached"]);
+        // without the other side there is nothing to compare, and that is no pass
+        let mut alone = Tally::new("p95", conditions, LIMITS, Duration::ZERO);
+        assert!((0..50).all(|_| alone.take(Duration::ZERO, &Reading::number(1.0), None) == &Standing::Open));
     }
 
     #[test]

@@ -1,0 +1,107 @@
+//! What people are told at the end: one line, and a test case for each step and each metric.
+
+use std::time::Duration;
+
+use runner_analysis::{Probe, Standing, Tally, chart};
+use runner_sdk::report::{TestCase, TestStatus};
+
+use crate::settings::Settings;
+use crate::steps::{Breach, Outcome, Step};
+use crate::work::Told;
+
+/// So many of the last measurements are drawn.
+const WIDTH: usize = 60;
+
+/// One line: how it ended, and why.
+pub fn summary(told: &Told, settings: &Settings, steps: &[Step]) -> String {
+    let image = &settings.image;
+    let back = |breach: &Breach| {
+        let step = steps.get(breach.step).map_or_else(|| "the end".to_owned(), Step::to_string);
+        format!("at {}, during `{step}`, after {}: {}: {}", told.part, time(breach.at), breach.what, breach.why)
+    };
+    match &told.outcome {
+        Outcome::Promoted => format!("{} has {image} after {}", settings.deployment, time(told.took)),
+        Outcome::RolledBack(breach) => format!("{image} was rolled back {}; all is as it was before", back(breach)),
+        Outcome::Stranded { breach, part, why } => {
+            format!("{image} had to be rolled back {}; BUT ITS {} COULD NOT BE RESTORED: {why}", back(breach), part.to_uppercase())
+        }
+        Outcome::Stayed => format!("stopped after {}, and left as it is: {image} has {}", time(told.took), told.part),
+    }
+}
+
+/// A line for each metric that was measured, and where it was what spoke against the canary, all about it.
+pub fn cases(told: &Told, steps: &[Step]) -> Vec<TestCase> {
+    let case = |suite: &str, name: &str, status: TestStatus, duration: Duration, message: String| TestCase {
+        suite: suite.to_owned(),
+        name: name.to_owned(),
+        status,
+        duration,
+        message,
+        location: None,
+    };
+    let number = |at: usize, step: &str| format!("{} {step}", at + 1);
+    let mut cases: Vec<TestCase> = told
+        .steps
+        .iter()
+        .enumerate()
+        .map(|(at, step)| case("steps", &number(at, &step.name), TestStatus::Passed, step.took, String::new()))
+        .collect();
+    let breach = match &told.outcome {
+        Outcome::RolledBack(breach) | Outcome::Stranded { breach, .. } => Some(breach),
+        _ => None,
+    };
+    for (at, step) in steps.iter().enumerate().skip(told.steps.len()) {
+        let this = breach.filter(|breach| breach.step == at);
+        let message = this.map_or_else(|| "not reached".to_owned(), |breach| lines(breach, told));
+        let status = if this.is_some() { TestStatus::Failed } else { TestStatus::Skipped };
+        cases.push(case("steps", &number(at, &step.to_string()), status, Duration::ZERO, message));
+    }
+    for (at, probe) in told.probes.iter().enumerate() {
+        let breached = breach.is_some_and(|breach| breach.what == probe.name);
+        let tallies = told.canary.tallies(at);
+        let status = match (breached, tallies.iter().any(|tally| !tally.points().is_empty())) {
+            (true, _) => TestStatus::Failed,
+            (false, true) => TestStatus::Passed,
+            (false, false) => TestStatus::Skipped,
+        };
+        cases.push(case("metrics", &probe.name, status, told.took, metric(probe, &tallies, told, at).join("\n")));
+    }
+    cases
+}
+
+fn lines(breach: &Breach, told: &Told) -> String {
+    let mut lines = vec![format!("{}: {}", breach.what, breach.why)];
+    lines.extend(told.causes.iter().cloned());
+    lines.join("\n")
+}
+
+/// The metric, the query, the threshold, the values and their moments.
+pub fn metric(probe: &Probe, tallies: &[&Tally], told: &Told, at: usize) -> Vec<String> {
+    let mut lines = vec![format!("query      {}", probe.query(&told.sides[at])), format!("threshold  {}", probe.threshold())];
+    for tally in tallies {
+        let drawn = chart(tally.points(), WIDTH);
+        if !drawn.is_empty() {
+            lines.push(format!("values     {drawn}"));
+        }
+        if let Some(last) = tally.points().last() {
+            let number = |value: Option<f64>| value.map_or_else(|| "no number".to_owned(), |value| value.to_string());
+            let beside = last.stable.map(|stable| format!(", beside {stable}")).unwrap_or_default();
+            lines.push(format!("last       {}{beside}, {} after it began to be measured", number(last.value), time(last.at)));
+        }
+        match tally.standing() {
+            Standing::Held(why) => lines.push(format!("held       {why}")),
+            Standing::Breached(why) => lines.push(format!("breached   {why}")),
+            Standing::Open | Standing::Passed => {}
+        }
+    }
+    lines
+}
+
+/// `2m 5s`
+fn time(duration: Duration) -> String {
+    match (duration.as_secs() / 60, duration.as_secs() % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, 0) => format!("{minutes}m"),
+        (minutes, seconds) => format!("{minutes}m {seconds}s"),
+    }
+}

@@ -5,6 +5,7 @@ mod cases {
     mod boundary;
     mod build_image;
     mod caches;
+    mod canary;
     mod code_store;
     mod command_line;
     mod confinement;

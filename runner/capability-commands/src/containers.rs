@@ -74,6 +74,18 @@ impl StageContainers {
         }
     }
 
+    /// Finds the engine and the image while the component gets ready. What is wrong is said when a program is started.
+    pub fn warm(self: &Arc<Self>, within: &Within) {
+        let (this, reference) = (self.clone(), within.image.clone());
+        tokio::spawn(async move {
+            if let Ok(engine) = this.pod.engine().await
+                && let Ok(Some(image)) = engine.image(&reference).await
+            {
+                let _ = this.image.set(image);
+            }
+        });
+    }
+
     /// Connects to a port of the loopback that the stage's containers share.
     pub async fn connect(&self, port: u16) -> io::Result<UnixStream> {
         self.pod.standing().await.map_err(io::Error::other)?.connect(port).await

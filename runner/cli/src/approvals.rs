@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::{Event, EventSink, Kind, StageRef};
+use host::{People, Word};
 use journal::{Approval, Journal};
 use pipeline::plan::{Approval as Wanted, Stage, StageIndex};
 use schedule::ApprovalResult;
@@ -115,11 +116,23 @@ impl Approvals {
     fn tell(&self, waiting: &Waiting) {
         let (stage, environment) = (waiting.stage.clone(), waiting.environment.clone());
         let expires = expires(&waiting.wanted, waiting.asked);
-        self.emit(Kind::ApprovalWaiting { stage, environment, count: waiting.wanted.count, given: waiting.given, expires });
+        self.emit(Kind::ApprovalWaiting { stage, environment, question: None, count: waiting.wanted.count, given: waiting.given, expires });
     }
 
     fn emit(&self, kind: Kind) {
         self.sink.emit(&Event { at: now(), kind });
+    }
+}
+
+/// What was said of a stage that asks while it runs: there one person's word is enough.
+pub struct Heard(pub Journal);
+
+impl People for Heard {
+    fn word(&self, stage: &StageRef, since: u64) -> Option<Word> {
+        // a journal that can't be read right now is asked again
+        let said = self.0.approvals().ok()?;
+        let first = about(&said, stage, since).into_iter().next()?;
+        Some(Word { approved: first.approved, by: first.by.clone(), note: first.note.clone() })
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use capability::so_far::StageEnd;
 use capability::{Clock, Endpoints, InDoubt, Prepared, RunSoFar, Scratch, Setting, StageLog};
 use event::{Artifact, DenialRecord, EventSink, FailureKind, Outcome, StageRef};
-use host::{Attempt, Finished, Given, Host, PluginFiles, Stop, Suspended, Track};
+use host::{Attempt, Finished, Given, Host, People, PluginFiles, Stop, Suspended, Track};
 use journal::{AttemptRecord, Begin, End, Journal};
 use pipeline::grant::MountRule;
 use pipeline::plan::{ArtifactRule, Bound, Plan, RunOn, Stage, StageIndex, WorkspaceMode};
@@ -15,6 +15,7 @@ use secret::{Mask, Secrets};
 use tokio::sync::watch;
 use workspace::{ArtifactLimits, AttemptFolders, BlobStore, Collect, Consumed, Marked, Mode, Request, Run, StageWorkspace, WorkspaceError};
 
+use crate::approvals::Heard;
 use crate::caches::{Caches, Site};
 use crate::context::{Context, ContextError};
 use crate::learn::Watch;
@@ -185,7 +186,10 @@ impl Attempts {
         let mut stopped = stop.clone();
         let up = beside.start(&self.plan, stage, &setting, folders, self.sink.clone(), &mut stopped).await;
         let mut finished = match up {
-            Ok(()) => self.host.run(Attempt { plugin: &plugin, given, setting: setting.clone(), track, stop }).await,
+            Ok(()) => {
+                let people: Option<Arc<dyn People>> = Some(Arc::new(Heard(self.journal.clone())));
+                self.host.run(Attempt { plugin: &plugin, given, setting: setting.clone(), track, stop, people }).await
+            }
             Err(finished) => finished,
         };
         let leaves_files = beside.leaves_files();

@@ -75,6 +75,9 @@ impl Beside {
             };
             let pod = Arc::new(StagePod::new(owner, spec));
             let containers = Arc::new(StageContainers::new(pod.clone(), folder));
+            if let Some(within) = within {
+                containers.warm(within);
+            }
             setting.prepared.insert(containers.clone());
             setting.prepared.insert(pod.clone());
             (beside.pod, beside.containers) = (Some(pod), Some(containers));

@@ -188,9 +188,14 @@ pub enum Kind {
         stage: StageRef,
     },
     /// The stage is ready, and its environment wants approvals first. Again for each approval that is given and is not the last.
+    /// Or it runs, and asks itself whether it may go on.
     ApprovalWaiting {
         stage: StageRef,
+        /// Empty if the stage asks.
         environment: String,
+        /// In the stage's own words, if it asks.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        question: Option<String>,
         /// How many it takes.
         count: u32,
         given: u32,

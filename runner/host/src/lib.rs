@@ -20,5 +20,6 @@ pub use ended::Suspended;
 pub use engine::CONFIGURATION;
 pub use plugin::{Found, PluginFile, PluginFiles, Reader, SECTION};
 pub use run::{Attempt, Finished, Given, Host, HostError, Options, Stop, Track};
+pub use stage::{People, Word};
 pub use store::CodeStore;
 pub use store::StoreError;

@@ -15,8 +15,8 @@ use crate::engine::Engines;
 use crate::limits::MemoryLimit;
 use crate::link::{self, Links, Prepared, Reach};
 use crate::plugin::PluginFile;
-use crate::stage::ResultsRoom;
 use crate::stage::bindings::Context;
+use crate::stage::{CONTROL, ControlRoom, People, ResultsRoom};
 use crate::store::{CodeStore, StoreError};
 use crate::wasi::{RandomRoom, StdioRoom};
 
@@ -54,7 +54,7 @@ pub struct Host {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     No,
-    /// The component ends now; its commands are asked to end and get their grace.
+    /// The component ends now, unless it asks itself whether it should (`runner:stage/control`); its commands are asked to end and get their grace.
     Soft,
     /// Everything ends now.
     Hard,
@@ -109,6 +109,8 @@ pub struct Attempt<'a> {
     pub track: Track,
     /// Asks it to stop early.
     pub stop: watch::Receiver<Stop>,
+    /// Whom it can ask; none in a replay.
+    pub people: Option<Arc<dyn People>>,
 }
 
 impl Host {
@@ -133,6 +135,7 @@ impl Host {
         let boundary = store.data().boundary.clone();
         let ends_after = attempt.track.ends_after;
         let log = setting.log.clone();
+        let asks = attempt.plugin.info.imports.iter().any(|import| import.starts_with(CONTROL));
         let ended = {
             let call = async {
                 let plugin = prepared.pre.instantiate_async(&mut store).await?;
@@ -140,7 +143,7 @@ impl Host {
             };
             tokio::select! {
                 biased;
-                () = stopped(&mut attempt.stop, Stop::Soft) => None,
+                () = stopped(&mut attempt.stop, if asks { Stop::Hard } else { Stop::Soft }) => None,
                 // commands write to the log too: a full one ends the stage even while the component waits
                 closed = log.closing() => Some(Err(wasmtime::Error::new(closed))),
                 result = call => Some(result),
@@ -221,6 +224,7 @@ impl Host {
             .hiding(setting.secrets.mask().clone());
         let mut state = StageState::new(setting.clone(), boundary);
         state.enter(Box::new(ResultsRoom::default()));
+        state.enter(Box::new(ControlRoom::new(attempt.stop.clone(), attempt.people.clone())));
         state.enter(Box::new(StdioRoom(setting.log.clone())));
         state.enter(Box::new(RandomRoom::new(&options.seed, setting.stage.as_str(), setting.attempt)));
         let limit = usize::try_from(setting.limits.memory).unwrap_or(usize::MAX);

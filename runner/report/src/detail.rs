@@ -1,10 +1,10 @@
 //! What is said about one stage: the line with which it ends, and what a failure looks like from close by. Shared by the terminal and
 //! the plain log, which differ in where they put it.
 
-use event::{Blocked, DenialRecord, FailureKind, Finding, GitFacts, Location, Outcome, Severity, TestCase, TestStatus, Trigger};
+use event::{Blocked, DenialRecord, FailureKind, Finding, GitFacts, Location, Outcome, Severity, StageRef, TestCase, TestStatus, Trigger};
 
 use crate::duration;
-use crate::model::{Asking, Queued, Results, SHOWN, Stage, State};
+use crate::model::{Asking, Queued, Results, Run, SHOWN, Stage, State};
 use crate::sanitize;
 use crate::style::{Line, Role, Symbols};
 
@@ -43,6 +43,15 @@ pub fn asking(asking: &Asking) -> String {
     let Asking { environment, count, given, .. } = asking;
     let progress = if *count > 1 { format!(" ({given} of {count})") } else { String::new() };
     format!("waiting for approval: {environment}{progress}")
+}
+
+/// What people are asked: by the stage itself, while it runs, or before it begins.
+pub fn question(run: &Run, id: &StageRef, question: Option<&str>) -> Option<String> {
+    match (question, run.stage(id).map(|stage| &stage.state)) {
+        (Some(question), _) => Some(format!("asks: {}", sanitize::clean(question))),
+        (None, Some(State::Asking(waiting))) => Some(asking(waiting)),
+        (None, _) => None,
+    }
 }
 
 /// `waiting for group deploy, held by stage canary of run 20261121-214501-9f3a1c`.

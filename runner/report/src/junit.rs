@@ -100,8 +100,9 @@ impl Document for Suites {
                 }
                 suite.outcome = Some(outcome.clone());
             }
-            Kind::ApprovalWaiting { stage, environment, .. } => {
-                self.suite(stage).person = Some(Person::Approval(format!("waiting for approval: {environment}")));
+            Kind::ApprovalWaiting { stage, environment, question, .. } => {
+                let what = question.as_ref().unwrap_or(environment);
+                self.suite(stage).person = Some(Person::Approval(format!("waiting for approval: {what}")));
             }
             Kind::StageSuspended { stage, attempt, effect, subject, message } => {
                 let suite = self.suite(stage);

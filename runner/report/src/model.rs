@@ -317,6 +317,8 @@ impl Run {
                     results.shown_denials.push(denial.clone());
                 }
             }
+            // it runs on while it waits for an answer
+            Kind::ApprovalWaiting { question: Some(_), .. } => {}
             Kind::ApprovalWaiting { stage, environment, count, given, .. } => {
                 let index = self.activate(stage);
                 let stage = &mut self.stages[index];

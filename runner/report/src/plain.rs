@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use event::{Event, EventSink, Kind, Outcome, StageRef};
 
 use crate::around::{self, Weight};
-use crate::model::{Run, State as StageState};
+use crate::model::Run;
 use crate::out::Out;
 use crate::style::{ASCII, Line, Role, Symbols, UNICODE};
 use crate::tail::Lines;
@@ -90,7 +90,9 @@ impl Text {
             }
             Kind::RunFinished { .. } if verbosity == Verbosity::Quiet => summary::brief(&self.run),
             Kind::RunFinished { .. } => summary::summary(&self.run, self.options.width.unwrap_or(COLUMNS), self.symbols),
-            Kind::ApprovalWaiting { stage, expires, .. } => asking(&self.run, stage, expires.map(|end| end.saturating_sub(event.at))),
+            Kind::ApprovalWaiting { stage, question, expires, .. } => {
+                asking(&self.run, stage, question.as_deref(), expires.map(|end| end.saturating_sub(event.at)))
+            }
             Kind::StageSuspended { stage, effect, subject, message, .. } => {
                 let mut lines = self.rest(stage);
                 let told = Line::of(Role::Warn, &format!("in doubt: {effect} {subject}")).and(Role::Text, &format!(": {message}"));
@@ -221,9 +223,9 @@ impl Text {
     }
 }
 
-fn asking(run: &Run, id: &StageRef, left: Option<u64>) -> Vec<Line> {
-    let Some(StageState::Asking(asking)) = run.stage(id).map(|stage| &stage.state) else { return vec![] };
-    let mut line = Line::of(Role::Warn, &detail::asking(asking));
+fn asking(run: &Run, id: &StageRef, question: Option<&str>, left: Option<u64>) -> Vec<Line> {
+    let Some(what) = detail::question(run, id, question) else { return vec![] };
+    let mut line = Line::of(Role::Warn, &what);
     if let Some(left) = left {
         line.push(Role::Text, &format!(", for {}", duration::human(left)));
     }

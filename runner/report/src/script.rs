@@ -269,6 +269,7 @@ fn asks(seconds: f64, given: u32) -> Event {
     let kind = Kind::ApprovalWaiting {
         stage: stage("deploy (region=eu)"),
         environment: "production".to_owned(),
+        question: None,
         count: 2,
         given,
         expires: Some(START + 4 * 3600 * SECOND),

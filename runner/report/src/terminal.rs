@@ -14,7 +14,7 @@ use event::{Event, EventSink, Kind, Outcome, StageRef};
 
 use crate::around::{self, Weight};
 use crate::frame::{Size, frame};
-use crate::model::{Run, State as StageState};
+use crate::model::Run;
 use crate::style::{ASCII, Line, Role, Symbols, UNICODE, width};
 use crate::tail::Lines;
 use crate::{Options, Verbosity, complain, detail, duration, onward, sanitize, summary};
@@ -183,8 +183,8 @@ impl Shared {
                 let lines = summary::summary(&state.run, columns, self.symbols);
                 lines.into_iter().flat_map(|line| line.wrap(columns, summary::LABEL)).collect()
             }
-            Kind::ApprovalWaiting { stage, expires, .. } => {
-                asks(&state.run, stage, expires.map(|end| end.saturating_sub(event.at)), columns, self.symbols)
+            Kind::ApprovalWaiting { stage, question, expires, .. } => {
+                asks(&state.run, stage, question.as_deref(), expires.map(|end| end.saturating_sub(event.at)), columns, self.symbols)
             }
             Kind::StageSuspended { stage, effect, subject, message, .. } => {
                 let mut lines = self.rest(state, stage);
@@ -322,10 +322,10 @@ fn ended(run: &Run, id: &StageRef, outcome: &Outcome, columns: usize, verbosity:
 }
 
 /// Who has to agree, for how long it is asked, and with which command.
-fn asks(run: &Run, id: &StageRef, left: Option<u64>, columns: usize, symbols: &Symbols) -> Vec<Line> {
-    let Some(StageState::Asking(asking)) = run.stage(id).map(|stage| &stage.state) else { return Vec::new() };
+fn asks(run: &Run, id: &StageRef, question: Option<&str>, left: Option<u64>, columns: usize, symbols: &Symbols) -> Vec<Line> {
+    let Some(what) = detail::question(run, id, question) else { return Vec::new() };
     let mut line = Line::of(Role::Warn, symbols.person).and(Role::Text, " ").and(Role::Strong, id.as_str());
-    line.push(Role::Warn, &format!("  {}", detail::asking(asking)));
+    line.push(Role::Warn, &format!("  {what}"));
     if let Some(left) = left {
         line.push(Role::Faint, &format!(", for {}", duration::human(left)));
     }

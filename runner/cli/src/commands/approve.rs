@@ -45,16 +45,27 @@ pub fn run(args: &Approve, approved: bool, global: &Global, out: &mut dyn Write)
 /// The stages that wait for approval, and until when, in nanoseconds since 1970.
 fn waiting(reader: &Reader) -> Result<Vec<(StageRef, Option<u64>)>, CliError> {
     let mut waiting: Vec<(StageRef, Option<u64>)> = Vec::new();
+    // one word answers them
+    let mut asks: Vec<StageRef> = Vec::new();
     for event in reader.events().map_err(anyhow::Error::from)? {
         match event.kind {
+            Kind::ApprovalGiven { stage, .. } => asks.retain(|known| *known != stage),
+            Kind::ApprovalWaiting { stage, question: Some(_), .. } => {
+                asks.retain(|known| *known != stage);
+                asks.push(stage);
+            }
             Kind::ApprovalWaiting { stage, expires, .. } => {
                 waiting.retain(|(known, _)| *known != stage);
                 waiting.push((stage, expires));
             }
-            Kind::StageStarted { stage, .. } | Kind::StageFinished { stage, .. } => waiting.retain(|(known, _)| *known != stage),
+            Kind::StageStarted { stage, .. } | Kind::StageFinished { stage, .. } => {
+                waiting.retain(|(known, _)| *known != stage);
+                asks.retain(|known| *known != stage);
+            }
             _ => {}
         }
     }
+    waiting.extend(asks.into_iter().map(|stage| (stage, None)));
     Ok(waiting)
 }
 

@@ -143,7 +143,7 @@ async fn replay(
     let host = Host::new(host).map_err(anyhow::Error::from)?;
     let (_stop, stopped) = watch::channel(Stop::No);
     let began = Instant::now();
-    let finished = host.run(Attempt { plugin, given, setting: Arc::new(setting), track, stop: stopped }).await;
+    let finished = host.run(Attempt { plugin, given, setting: Arc::new(setting), track, stop: stopped, people: None }).await;
     stage_log.flush(None);
     let missing = match stage_log.closed() {
         Some(closed) if finished.outcome.passed() => {

@@ -148,8 +148,14 @@ fn story(state: RunState, mut overview: Overview) -> Story {
     };
     let again = Outcome::Failed { kind: FailureKind::Errored, message: "no luck".to_owned(), soft: false, denial: None };
     let retrying = Kind::StageRetrying { stage: StageRef::new("test"), attempt: 1, outcome: again.clone(), delay: 0 };
-    let asked =
-        Kind::ApprovalWaiting { stage: StageRef::new("deploy"), environment: "production".to_owned(), count: 2, given: 1, expires: None };
+    let asked = Kind::ApprovalWaiting {
+        stage: StageRef::new("deploy"),
+        environment: "production".to_owned(),
+        question: None,
+        count: 2,
+        given: 1,
+        expires: None,
+    };
     let events: Vec<Event> = [
         (0, begun),
         (1, started("lint", 1)),

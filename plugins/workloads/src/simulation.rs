@@ -45,6 +45,8 @@ pub(crate) struct Running {
     deployment: String,
     template: Value,
     born: Duration,
+    /// It ran before time began.
+    old: bool,
 }
 
 type Fault = Box<dyn FnMut(&str, Duration) -> Option<Error>>;
@@ -117,7 +119,7 @@ impl Simulation {
         self.reconcile();
         self.now = Duration::ZERO;
         for pod in &mut self.pods {
-            pod.born = Duration::ZERO;
+            (pod.born, pod.old) = (Duration::ZERO, true);
         }
         self.moments.clear();
         self.age();
@@ -169,7 +171,7 @@ impl Simulation {
         self.behaviours.insert(image.to_owned(), behaviour);
         let now = self.now;
         for pod in self.pods.iter_mut().filter(|pod| reconcile::image_of(&pod.template) == image) {
-            pod.born = now;
+            (pod.born, pod.old) = (now, false);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The metrics stage: measures what was deployed, and compares it with the time before.
 //!
-//! What is measured, and what that says, is `runner-analysis`, as in the canary stage. It is a stage of its own, and not a part of `smoke`, because CEL is three times
-//! as large as all of `smoke`, which most use without metrics.
+//! What is measured, and what that says, is `runner-analysis`, as in the canary stage. It is a stage of its own, and not a part of `smoke`, because CEL is larger than
+//! all of `smoke`, which most use without metrics.
 
 pub mod measure;
 pub mod settings;

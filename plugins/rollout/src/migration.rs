@@ -128,12 +128,13 @@ fn job(deployment: &Value, container: &str, migration: &Migration, image: Option
     }
     json!({
         "apiVersion": "batch/v1", "kind": "Job",
-        "metadata": { "name": name, "labels": { "app.kubernetes.io/managed-by": "runner" } },
+        // no labels: each would have to be in the grant's fields
+        "metadata": { "name": name },
         "spec": {
             "backoffLimit": migration.retries,
             "activeDeadlineSeconds": migration.timeout.0.as_secs().max(1),
             "ttlSecondsAfterFinished": KEPT,
-            "template": { "metadata": { "labels": { "app.kubernetes.io/managed-by": "runner" } }, "spec": spec },
+            "template": { "spec": spec },
         },
     })
 }

@@ -56,6 +56,7 @@ impl Work<'_> {
         let empty = self.step("take away all Pods", |work| {
             let object = work.change(&target, &workload::change(Some(0), None), Some(back))?;
             work.ready(&target, &object, &before)?;
+            work.gone(&object)?;
             work.before(&target)
         })?;
         self.step(&format!("start {replicas} Pods"), |work| {

@@ -259,6 +259,22 @@ impl<'w> Work<'w> {
         }
     }
 
+    /// Waits until a Deployment has no Pod any more: a Deployment without replicas does not count those that are still ending.
+    pub fn gone(&mut self, object: &Value) -> Result<(), Halt> {
+        let (began, within) = (self.cluster.now(), self.settings.deadline.0);
+        let selection = Selection::of(ResourceType::core("pods")).labels(workload::selector(object));
+        loop {
+            let pods = self.again(|cluster| cluster.list(&selection))?;
+            let Some(pod) = pods.first() else { return Ok(()) };
+            if self.cluster.now().saturating_sub(began) >= within {
+                let why = format!("{} does not end, for {}", workload::text(pod, "/metadata/name"), runner_sdk::Span(within));
+                return Err(Halt::Stuck { why, causes: Vec::new() });
+            }
+            self.heed()?;
+            self.pump(TICK);
+        }
+    }
+
     fn in_time(&mut self, target: &Target, began: Duration, within: Duration, stands: &str) -> Result<(), Halt> {
         if self.cluster.now().saturating_sub(began) < within {
             return Ok(());

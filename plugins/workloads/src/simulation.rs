@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use runner_sdk::control::Decision;
 use runner_sdk::kubernetes::pods::{LogOptions, Pod};
-use runner_sdk::kubernetes::rollouts::{Progress, Revision, State};
+use runner_sdk::kubernetes::rollouts::Revision;
 use runner_sdk::kubernetes::{Change, Error, Event, Occurrence, Patch, ResourceType, Selection, Target};
 use runner_sdk::log::Level;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, WatchId};
-use crate::workload::{replicas, settled, stalled};
+use crate::workload::replicas;
 
 /// What the Pods of an image do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -298,15 +298,6 @@ impl Cluster for Simulation {
         self.found(target)
     }
 
-    fn delete(&mut self, target: &Target) -> Result<(), Error> {
-        self.checked("delete", target)?;
-        self.found(target)?;
-        self.objects.remove(&(target.kind.to_string(), target.name.clone()));
-        self.written.push(format!("{} delete {}/{}", self.now.as_secs(), target.kind, target.name));
-        self.reconcile();
-        Ok(())
-    }
-
     fn events(&mut self, target: &Target) -> Result<Vec<Occurrence>, Error> {
         self.checked("events", target)?;
         let Some(pod) = self.pods.iter().find(|pod| pod.name == target.name) else { return Ok(Vec::new()) };
@@ -326,21 +317,6 @@ impl Cluster for Simulation {
 
     fn log(&mut self, pod: &Pod, options: LogOptions) -> Result<String, Error> {
         Ok(if options.previous { "the last words\n".to_owned() } else { format!("{pod:?} runs\n").split_off(4) })
-    }
-
-    fn progress(&mut self, target: &Target) -> Result<Progress, Error> {
-        self.checked("progress", target)?;
-        let object = self.found(target)?;
-        let number = |pointer: &str| crate::workload::number(&object, pointer);
-        let state = match (settled(&object), stalled(&object, None)) {
-            (true, _) => State::Complete,
-            (_, Some(_)) => State::Stalled,
-            _ => State::Progressing,
-        };
-        let (desired, updated) = (replicas(&object), number("/status/updatedReplicas"));
-        let old = number("/status/replicas") - updated;
-        let (ready, available) = (number("/status/readyReplicas"), number("/status/availableReplicas"));
-        Ok(Progress { state, observed: true, desired, updated, ready, available, old, message: stalled(&object, None).unwrap_or_default() })
     }
 
     fn history(&mut self, target: &Target) -> Result<Vec<Revision>, Error> {

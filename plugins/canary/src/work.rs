@@ -191,8 +191,26 @@ impl<'w> Work<'w> {
         };
         work.look(Duration::ZERO);
         work.ask_sources()?;
+        work.rehearse()?;
         work.health.begin();
         Ok((work, plan))
+    }
+
+    /// Goes the way back while it changes nothing: a grant that does not allow it is told now, and not when there is need of it.
+    fn rehearse(&mut self) -> Result<(), Failure> {
+        let was = [
+            (Which::Stable, Some(&self.aim.stable)),
+            (Which::Canary, Some(&self.aim.canary)),
+            (Which::Baseline, self.aim.baseline.as_ref()),
+        ];
+        for (which, was) in was.into_iter().filter_map(|(which, was)| Some((which, was?))) {
+            let patch = workload::change(Some(was.replicas), Some((&self.container[&which], &was.image)));
+            self.world.patch(&self.watched[&which].target, &patch)?;
+        }
+        if let Some((routes, before)) = &self.routes {
+            self.world.patch(&routes.target, &routes.rehearsal(before).map_err(Failure::Misconfigured)?)?;
+        }
+        Ok(())
     }
 
     /// A source that does not answer before anything has changed is told now.

@@ -9,7 +9,7 @@ use runner_sdk::kubernetes::{Change, Error, Patch, ResourceType, Selection, Targ
 use runner_sdk::log::Level;
 use runner_sdk::report::{TestCase, TestStatus};
 use runner_workloads::workload::{self, number};
-use runner_workloads::{Cluster, WatchId, signals, why_stuck};
+use runner_workloads::{Revisions, WatchId, signals, why_stuck};
 use serde_json::Value;
 
 use crate::settings::{Migration, Otherwise, Settings, Strategy};
@@ -58,7 +58,7 @@ pub struct Before {
 pub type Forward<'w> = dyn FnMut(&str, u16) -> Result<String, Failure> + 'w;
 
 pub struct Work<'w> {
-    pub cluster: &'w mut dyn Cluster,
+    pub cluster: &'w mut dyn Revisions,
     pub web: &'w mut dyn Web,
     /// The base URL of a Service's port; it stays open.
     pub forward: &'w mut Forward<'w>,
@@ -79,7 +79,7 @@ pub struct Work<'w> {
 
 impl<'w> Work<'w> {
     pub fn new(
-        cluster: &'w mut dyn Cluster,
+        cluster: &'w mut dyn Revisions,
         web: &'w mut dyn Web,
         forward: &'w mut Forward<'w>,
         settings: &'w Settings,
@@ -173,7 +173,7 @@ impl<'w> Work<'w> {
     }
 
     /// Tries again while the cluster is away or fails.
-    pub fn again<T>(&mut self, mut what: impl FnMut(&mut dyn Cluster) -> Result<T, Error>) -> Result<T, Error> {
+    pub fn again<T>(&mut self, mut what: impl FnMut(&mut dyn Revisions) -> Result<T, Error>) -> Result<T, Error> {
         let began = self.cluster.now();
         loop {
             match what(self.cluster) {
@@ -202,9 +202,13 @@ impl<'w> Work<'w> {
         Ok(Before { object, pods })
     }
 
-    /// Changes an object; `back` is what undoes that.
+    /// Changes an object; `back` is what undoes that. It is done first, while it changes nothing: a grant that does not allow the way back is told before there is
+    /// a need for it.
     pub fn change(&mut self, target: &Target, patch: &Patch, back: Option<Patch>) -> Result<Value, Halt> {
         // whether it was done is not known if it fails, and undoing what was not done does no harm
+        if let Some(back) = &back {
+            self.again(|cluster| cluster.patch(target, back))?;
+        }
         self.changed = true;
         self.back.extend(back.map(|back| (target.clone(), back)));
         let (target, patch) = (target.clone(), patch.clone());

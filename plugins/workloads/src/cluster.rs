@@ -21,10 +21,6 @@ pub trait Cluster {
     /// A piece of a log that is not followed.
     fn log(&mut self, pod: &Pod, options: LogOptions) -> Result<String, Error>;
 
-    fn history(&mut self, target: &Target) -> Result<Vec<Revision>, Error>;
-    fn undo(&mut self, target: &Target, revision: Option<u64>) -> Result<u64, Error>;
-    fn restart(&mut self, target: &Target) -> Result<(), Error>;
-
     fn watch(&mut self, selection: &Selection) -> Result<WatchId, Error>;
     /// Waits until a watch has something to tell, and answers with all that there is; with nothing if `timeout` has passed.
     fn changes(&mut self, timeout: Duration) -> Vec<(WatchId, Event)>;
@@ -38,4 +34,11 @@ pub trait Cluster {
     fn ask(&mut self, question: &str);
     /// What they said to the last question.
     fn answer(&mut self) -> Option<Decision>;
+}
+
+/// Versions that there were. A port of its own, so that a component that does not ask for them does not import them.
+pub trait Revisions: Cluster {
+    fn history(&mut self, target: &Target) -> Result<Vec<Revision>, Error>;
+    fn undo(&mut self, target: &Target, revision: Option<u64>) -> Result<u64, Error>;
+    fn restart(&mut self, target: &Target) -> Result<(), Error>;
 }

@@ -9,7 +9,7 @@ use runner_sdk::kubernetes::{self, Error, Event, Occurrence, Patch, Selection, T
 use runner_sdk::log::{self, Level};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, WatchId};
+use crate::cluster::{Cluster, Revisions, WatchId};
 
 /// No more of a log is looked at.
 const LONGEST_LOG: usize = 64 * 1024;
@@ -52,18 +52,6 @@ impl Cluster for Granted {
 
     fn log(&mut self, pod: &Pod, options: LogOptions) -> Result<String, Error> {
         pod.logs(options)?.text(LONGEST_LOG)
-    }
-
-    fn history(&mut self, target: &Target) -> Result<Vec<Revision>, Error> {
-        rollouts::history(target)
-    }
-
-    fn undo(&mut self, target: &Target, revision: Option<u64>) -> Result<u64, Error> {
-        rollouts::undo(target, revision)
-    }
-
-    fn restart(&mut self, target: &Target) -> Result<(), Error> {
-        rollouts::restart(target)
     }
 
     fn watch(&mut self, selection: &Selection) -> Result<WatchId, Error> {
@@ -116,5 +104,19 @@ impl Cluster for Granted {
 
     fn answer(&mut self) -> Option<Decision> {
         control::answer()
+    }
+}
+
+impl Revisions for Granted {
+    fn history(&mut self, target: &Target) -> Result<Vec<Revision>, Error> {
+        rollouts::history(target)
+    }
+
+    fn undo(&mut self, target: &Target, revision: Option<u64>) -> Result<u64, Error> {
+        rollouts::undo(target, revision)
+    }
+
+    fn restart(&mut self, target: &Target) -> Result<(), Error> {
+        rollouts::restart(target)
     }
 }

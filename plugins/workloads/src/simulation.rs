@@ -16,7 +16,7 @@ use runner_sdk::kubernetes::{Change, Error, Event, Occurrence, Patch, ResourceTy
 use runner_sdk::log::Level;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, WatchId};
+use crate::cluster::{Cluster, Revisions, WatchId};
 use crate::workload::replicas;
 
 /// What the Pods of an image do.
@@ -319,36 +319,6 @@ impl Cluster for Simulation {
         Ok(if options.previous { "the last words\n".to_owned() } else { format!("{pod:?} runs\n").split_off(4) })
     }
 
-    fn history(&mut self, target: &Target) -> Result<Vec<Revision>, Error> {
-        self.checked("history", target)?;
-        let templates = self.templates.get(&target.name).cloned().unwrap_or_default();
-        let current = templates.len();
-        let revision = |(number, template): (usize, Value)| Revision {
-            number: number as u64 + 1,
-            cause: String::new(),
-            images: vec![reconcile::image_of(&template).to_owned()],
-            created: Duration::ZERO,
-            current: number + 1 == current,
-            template,
-        };
-        Ok(templates.into_iter().enumerate().map(revision).collect())
-    }
-
-    fn undo(&mut self, target: &Target, revision: Option<u64>) -> Result<u64, Error> {
-        self.checked("undo", target)?;
-        let templates = self.templates.get(&target.name).cloned().unwrap_or_default();
-        let number = revision.unwrap_or((templates.len() as u64).saturating_sub(1));
-        let place = usize::try_from(number).unwrap_or_default().wrapping_sub(1);
-        let template = templates.get(place).cloned().ok_or_else(|| Error::NotFound(format!("{target} has no revision {number}")))?;
-        self.patch(target, &Patch::Merge(json!({ "spec": { "template": template } })))?;
-        Ok(number)
-    }
-
-    fn restart(&mut self, target: &Target) -> Result<(), Error> {
-        let annotations = json!({ "kubectl.kubernetes.io/restartedAt": self.now.as_secs().to_string() });
-        self.patch(target, &Patch::Merge(json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }))).map(drop)
-    }
-
     fn watch(&mut self, selection: &Selection) -> Result<WatchId, Error> {
         self.checked("watch", &Target::new(selection.kind().clone(), ""))?;
         self.watches.push((selection.clone(), BTreeMap::new()));
@@ -386,5 +356,37 @@ impl Cluster for Simulation {
     fn answer(&mut self) -> Option<Decision> {
         let (at, decision) = self.decision.clone()?;
         (!self.asked.is_empty() && self.now >= at).then_some(decision)
+    }
+}
+
+impl Revisions for Simulation {
+    fn history(&mut self, target: &Target) -> Result<Vec<Revision>, Error> {
+        self.checked("history", target)?;
+        let templates = self.templates.get(&target.name).cloned().unwrap_or_default();
+        let current = templates.len();
+        let revision = |(number, template): (usize, Value)| Revision {
+            number: number as u64 + 1,
+            cause: String::new(),
+            images: vec![reconcile::image_of(&template).to_owned()],
+            created: Duration::ZERO,
+            current: number + 1 == current,
+            template,
+        };
+        Ok(templates.into_iter().enumerate().map(revision).collect())
+    }
+
+    fn undo(&mut self, target: &Target, revision: Option<u64>) -> Result<u64, Error> {
+        self.checked("undo", target)?;
+        let templates = self.templates.get(&target.name).cloned().unwrap_or_default();
+        let number = revision.unwrap_or((templates.len() as u64).saturating_sub(1));
+        let place = usize::try_from(number).unwrap_or_default().wrapping_sub(1);
+        let template = templates.get(place).cloned().ok_or_else(|| Error::NotFound(format!("{target} has no revision {number}")))?;
+        self.patch(target, &Patch::Merge(json!({ "spec": { "template": template } })))?;
+        Ok(number)
+    }
+
+    fn restart(&mut self, target: &Target) -> Result<(), Error> {
+        let annotations = json!({ "kubectl.kubernetes.io/restartedAt": self.now.as_secs().to_string() });
+        self.patch(target, &Patch::Merge(json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }))).map(drop)
     }
 }

@@ -184,8 +184,12 @@ impl Work<'_> {
             let now: Vec<Value> = self.told(pods).cloned().collect();
             let all = signals(&now);
             if all.crashes > self.settings.crashes || (all.pods > 0 && all.unready == all.pods) {
-                let why = format!("after the switch: {} crashes, and {} of {} Pods are not ready", all.crashes, all.unready, all.pods);
-                return Err(self.stuck(&colours.idle.0, &why));
+                let target = colours.idle.0.clone();
+                let why =
+                    format!("{target} after the switch: {} crashes, and {} of {} Pods are not ready", all.crashes, all.unready, all.pods);
+                // first the traffic, then the reasons
+                self.look_into = Some(target);
+                return Err(Halt::Stuck { why, causes: Vec::new() });
             }
             for (number, check) in wanted.checks.iter().enumerate() {
                 let Some(why) = self.ask(check, &bases[number])? else {

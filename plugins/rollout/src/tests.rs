@@ -202,8 +202,11 @@ fn blue_green_goes_back_as_if_nothing_had_been() {
             _ => {}
         }
         let statuses: &[u16] = if what == "checks" { &[200, 200, 500] } else { &[200] };
-        let told = run_with(&mut cluster, statuses, &settings(with_checks())).told.unwrap_err();
+        let ended = run_with(&mut cluster, statuses, &settings(with_checks()));
+        let told = ended.told.unwrap_err();
         assert!(told.to_string().contains("rolled back to what was before"), "{what}: {told}");
+        let looked = ended.cases.iter().any(|case| case.message.contains("Readiness probe failed"));
+        assert_eq!(looked, what == "pods", "{what}: {:?}", ended.cases);
         assert_eq!((cluster.state().as_str(), serving(&cluster).as_str()), (BEFORE, "api-blue api-blue"), "{what}");
         let written: Vec<&str> = cluster.written.iter().map(|line| line.split_once(' ').unwrap().1).collect();
         assert_eq!(

@@ -71,6 +71,8 @@ pub struct Work<'w> {
     pub changed: bool,
     /// What undoes what was done, in the order in which it was done.
     back: Vec<(Target, Patch)>,
+    /// Whose Pods are to be looked into on the way back, once they have lost their traffic.
+    pub look_into: Option<Target>,
     /// What watches have told.
     seen: BTreeMap<WatchId, BTreeMap<String, Value>>,
     /// Whether it is not heard any more that somebody wants the stage to stop: it is on its way back.
@@ -96,6 +98,7 @@ impl<'w> Work<'w> {
             outputs: Vec::new(),
             changed: false,
             back: Vec::new(),
+            look_into: None,
             seen: BTreeMap::new(),
             deaf: false,
         }
@@ -286,7 +289,7 @@ impl<'w> Work<'w> {
         Err(self.stuck(target, &format!("not ready after {}: {stands}", runner_sdk::Span(within))))
     }
 
-    pub fn stuck(&mut self, target: &Target, why: &str) -> Halt {
+    fn stuck(&mut self, target: &Target, why: &str) -> Halt {
         Halt::Stuck { why: format!("{target} does not get ready: {why}"), causes: why_stuck(self.cluster, target) }
     }
 
@@ -315,9 +318,22 @@ impl<'w> Work<'w> {
         }
     }
 
+    /// What the cluster says of Pods that failed when they served, as a part of the step that failed.
+    fn look_now(&mut self) {
+        let Some(target) = self.look_into.take() else { return };
+        let causes = why_stuck(self.cluster, &target).join("\n");
+        self.cluster.say(Level::Error, &causes);
+        if let Some(case) = self.cases.iter_mut().rev().find(|case| case.status == TestStatus::Failed) {
+            case.message = format!("{}\n{causes}", case.message);
+        }
+    }
+
     fn go_back(&mut self, hurry: bool) -> Result<(), Halt> {
         let (mut waited, mut failed) = (Vec::new(), None);
         for (target, patch) in std::mem::take(&mut self.back).into_iter().rev() {
+            if target.kind.plural == "deployments" {
+                self.look_now();
+            }
             let before = if target.kind.plural == "deployments" && !hurry { self.before(&target).ok() } else { None };
             // what can't be taken back keeps nobody from taking back the rest
             match self.again(|cluster| cluster.patch(&target, &patch)) {

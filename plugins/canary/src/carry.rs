@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runner_sdk::kubernetes::{Error, Patch};
 use runner_sdk::log::Level;
-use runner_workloads::{why_stuck, workload};
+use runner_workloads::workload;
 use serde_json::Value;
 
 use crate::ops::{Op, Was, Which};
@@ -111,7 +111,7 @@ impl Work<'_> {
                     return Ok(true);
                 }
                 if late || stalled.is_some() {
-                    self.causes = why_stuck(self.world, &target);
+                    self.look_into = Some(target.clone());
                     let why = stalled.unwrap_or_else(|| format!("{ready} of {wanted} Pods were ready after {within:.0?}"));
                     return Err(Trouble::Other(format!("{target} does not get ready: {why}")));
                 }

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use runner_analysis::{Probe, Standing, Tally, chart};
+use runner_analysis::{describe, time};
 use runner_sdk::report::{TestCase, TestStatus};
 
 use crate::settings::Settings;
 use crate::steps::{Breach, Outcome, Step};
 use crate::work::Told;
-
-/// So many of the last measurements are drawn.
-const WIDTH: usize = 60;
 
 /// One line: how it ended, and why.
 pub fn summary(told: &Told, settings: &Settings, steps: &[Step]) -> String {
@@ -64,7 +61,7 @@ pub fn cases(told: &Told, steps: &[Step]) -> Vec<TestCase> {
             (false, true) => TestStatus::Passed,
             (false, false) => TestStatus::Skipped,
         };
-        cases.push(case("metrics", &probe.name, status, told.took, metric(probe, &tallies, told, at).join("\n")));
+        cases.push(case("metrics", &probe.name, status, told.took, describe(probe, &told.sides[at], &tallies).join("\n")));
     }
     cases
 }
@@ -73,35 +70,4 @@ fn lines(breach: &Breach, told: &Told) -> String {
     let mut lines = vec![format!("{}: {}", breach.what, breach.why)];
     lines.extend(told.causes.iter().cloned());
     lines.join("\n")
-}
-
-/// The metric, the query, the threshold, the values and their moments.
-pub fn metric(probe: &Probe, tallies: &[&Tally], told: &Told, at: usize) -> Vec<String> {
-    let mut lines = vec![format!("query      {}", probe.query(&told.sides[at])), format!("threshold  {}", probe.threshold())];
-    for tally in tallies {
-        let drawn = chart(tally.points(), WIDTH);
-        if !drawn.is_empty() {
-            lines.push(format!("values     {drawn}"));
-        }
-        if let Some(last) = tally.points().last() {
-            let number = |value: Option<f64>| value.map_or_else(|| "no number".to_owned(), |value| value.to_string());
-            let beside = last.stable.map(|stable| format!(", beside {stable}")).unwrap_or_default();
-            lines.push(format!("last       {}{beside}, {} after it began to be measured", number(last.value), time(last.at)));
-        }
-        match tally.standing() {
-            Standing::Held(why) => lines.push(format!("held       {why}")),
-            Standing::Breached(why) => lines.push(format!("breached   {why}")),
-            Standing::Open | Standing::Passed => {}
-        }
-    }
-    lines
-}
-
-/// `2m 5s`
-fn time(duration: Duration) -> String {
-    match (duration.as_secs() / 60, duration.as_secs() % 60) {
-        (0, seconds) => format!("{seconds}s"),
-        (minutes, 0) => format!("{minutes}m"),
-        (minutes, seconds) => format!("{minutes}m {seconds}s"),
-    }
 }

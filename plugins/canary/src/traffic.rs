@@ -110,6 +110,13 @@ impl Routes {
             let places: Vec<Place> = destinations.map(|(at, one)| self.place(format!("/spec/{list}/{number}/{inner}/{at}"), one)).collect();
             let leads = |who: Who| places.iter().filter(|place| place.who == who).count() == 1;
             if leads(Who::Stable) && leads(Who::Canary) && (self.baseline.is_none() || leads(Who::Baseline)) {
+                if let Some(silent) = places.iter().find(|place| place.who != Who::Other && place.weight.is_none()) {
+                    // it could be added, and not be taken away again under a grant that bounds it
+                    return Err(format!(
+                        "{}: `{}` has no weight in {}; write it down, with 0 for none",
+                        self.called, silent.name.1, silent.pointer
+                    ));
+                }
                 entries.push(Entry { by_header: self.headers && by_header(entry, self.istio), places });
             }
         }
@@ -132,9 +139,9 @@ impl Routes {
     pub fn weight(&self, object: &Value) -> Result<u32, String> {
         let entries = self.entries(object)?;
         let part = |entry: &Entry| {
-            let sum: u64 = entry.places.iter().map(|place| place.weight.unwrap_or(u64::from(!self.istio))).sum();
+            let sum: u64 = entry.places.iter().filter_map(|place| place.weight).sum();
             let canary = entry.places.iter().find(|place| place.who == Who::Canary);
-            canary.map_or(0, |place| place.weight.unwrap_or(u64::from(!self.istio)) * 100 / sum.max(1))
+            canary.and_then(|place| place.weight).unwrap_or_default() * 100 / sum.max(1)
         };
         let most = entries.iter().filter(|entry| !entry.by_header).map(part).max().unwrap_or_default();
         Ok(u32::try_from(most).unwrap_or(100))
@@ -172,15 +179,27 @@ impl Routes {
         Ok(Patch::Json(Value::from(operations)))
     }
 
-    /// The weights as they were before.
+    /// The weights as they were before; nothing where they are so.
     ///
     /// # Errors
     /// If nothing leads to both versions.
     pub fn restore(&self, object: &Value, before: &Value) -> Result<Patch, String> {
         let mut operations = Vec::new();
-        for was in self.entries(before)?.iter().flat_map(|entry| &entry.places) {
+        for was in self.entries(before)?.iter().flat_map(|entry| &entry.places).filter(|place| place.who != Who::Other) {
             let is = object.pointer(&format!("{}/weight", was.pointer)).and_then(Value::as_u64);
             set(&mut operations, &Place { weight: is, ..was.clone() }, was.weight);
+        }
+        Ok(Patch::Json(Value::from(operations)))
+    }
+
+    /// The way back while nothing has changed: the weights as they are, written down once more.
+    ///
+    /// # Errors
+    /// If nothing leads to both versions.
+    pub fn rehearsal(&self, before: &Value) -> Result<Patch, String> {
+        let mut operations = Vec::new();
+        for place in self.entries(before)?.iter().flat_map(|entry| &entry.places).filter(|place| place.who != Who::Other) {
+            write(&mut operations, place, place.weight);
         }
         Ok(Patch::Json(Value::from(operations)))
     }
@@ -198,16 +217,15 @@ fn by_header(entry: &Value, istio: bool) -> bool {
 }
 
 fn set(operations: &mut Vec<Value>, place: &Place, wanted: Option<u64>) {
-    if place.weight == wanted {
-        return;
+    if place.weight != wanted {
+        write(operations, place, wanted);
     }
-    let weight = format!("{}/weight", place.pointer);
+}
+
+fn write(operations: &mut Vec<Value>, place: &Place, wanted: Option<u64>) {
     operations.push(json!({ "op": "test", "path": place.name.0, "value": place.name.1 }));
-    operations.push(match (place.weight, wanted) {
-        (_, None) => json!({ "op": "remove", "path": weight }),
-        (None, Some(wanted)) => json!({ "op": "add", "path": weight, "value": wanted }),
-        (Some(_), Some(wanted)) => json!({ "op": "replace", "path": weight, "value": wanted }),
-    });
+    let kind = if place.weight.is_some() { "replace" } else { "add" };
+    operations.push(json!({ "op": kind, "path": format!("{}/weight", place.pointer), "value": wanted.unwrap_or_default() }));
 }
 
 /// Whether a patch changes nothing.
@@ -229,12 +247,12 @@ pub mod tests {
         json!({ "metadata": { "name": "api" }, "spec": { "http": [
             { "name": "asked", "match": [{ "headers": { "canary": { "exact": "true" } } }], "route": [{ "destination": to("canary"), "weight": 0 }, { "destination": to("stable"), "weight": 100 }] },
             { "match": [{ "uri": { "prefix": "/old" } }], "route": [{ "destination": to("stable") }] },
-            { "name": "all", "route": [{ "destination": to("stable"), "weight": 100 }, { "destination": to("canary") }] },
+            { "name": "all", "route": [{ "destination": to("stable"), "weight": 100 }, { "destination": to("canary"), "weight": 0 }] },
         ] } })
     }
 
     pub fn http_route() -> Value {
-        json!({ "metadata": { "name": "api" }, "spec": { "rules": [{ "backendRefs": [{ "name": "api", "port": 80 }, { "name": "api-canary", "port": 80, "weight": 0 }] }] } })
+        json!({ "metadata": { "name": "api" }, "spec": { "rules": [{ "backendRefs": [{ "name": "api", "port": 80, "weight": 1 }, { "name": "api-canary", "port": 80, "weight": 0 }] }] } })
     }
 
     fn weights(object: &Value) -> Vec<Option<u64>> {
@@ -273,13 +291,13 @@ pub mod tests {
     }
 
     #[test]
-    fn a_gateway_that_says_no_weight_means_one() {
+    fn a_gateway_goes_back_to_one_and_none() {
         let routes = Routes::of(&settings(json!({ "traffic": { "gateway": { "route": "api" } } }))).unwrap();
         let before = http_route();
         let mut object = before.clone();
         assert_eq!(routes.weight(&before).unwrap(), 0);
         assert_eq!(done(&mut object, |now| routes.part(now, &before, 25)), [Some(75), Some(25)]);
-        assert_eq!(done(&mut object, |now| routes.restore(now, &before)), [None, Some(0)]);
+        assert_eq!(done(&mut object, |now| routes.restore(now, &before)), [Some(1), Some(0)]);
     }
 
     #[test]
@@ -303,6 +321,26 @@ pub mod tests {
         turned["spec"]["rules"][0]["backendRefs"].as_array_mut().unwrap().reverse();
         let mut simulation = Simulation::new().having("services", "x", turned);
         assert!(simulation.patch(&Target::service("x"), &patch).unwrap_err().to_string().contains("test of"));
+    }
+
+    #[test]
+    fn the_way_back_is_rehearsed_without_a_change() {
+        let routes = Routes::of(&settings(json!({ "traffic": { "istio": { "virtual-service": "api" } } }))).unwrap();
+        let before = virtual_service();
+        let mut object = before.clone();
+        let patch = routes.rehearsal(&before).unwrap();
+        assert!(!is_empty(&patch));
+        done(&mut object, |_| Ok(patch));
+        assert_eq!(object["spec"], before["spec"]);
+    }
+
+    #[test]
+    fn a_destination_without_a_weight_is_told() {
+        let routes = Routes::of(&settings(json!({ "traffic": { "gateway": { "route": "api" } } }))).unwrap();
+        let mut route = http_route();
+        route["spec"]["rules"][0]["backendRefs"][1].as_object_mut().unwrap().remove("weight");
+        let told = routes.weight(&route).unwrap_err();
+        assert_eq!(told, "HTTPRoute api: `api-canary` has no weight in /spec/rules/0/backendRefs/1; write it down, with 0 for none");
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub struct Work<'w> {
     pub(crate) restoring: bool,
     pub(crate) asking: bool,
     pub(crate) stopping: bool,
+    /// Whose Pods are to be looked into before they go.
+    pub(crate) look_into: Option<Target>,
     pub(crate) causes: Vec<String>,
     pub(crate) denial: Option<Denial>,
     pub(crate) part: String,
@@ -182,6 +184,7 @@ impl<'w> Work<'w> {
             restoring: false,
             asking: false,
             stopping: false,
+            look_into: None,
             causes: Vec::new(),
             denial: None,
             part: String::new(),
@@ -191,8 +194,26 @@ impl<'w> Work<'w> {
         };
         work.look(Duration::ZERO);
         work.ask_sources()?;
+        work.rehearse()?;
         work.health.begin();
         Ok((work, plan))
+    }
+
+    /// Goes the way back while it changes nothing: a grant that does not allow it is told now, and not when there is need of it.
+    fn rehearse(&mut self) -> Result<(), Failure> {
+        let was = [
+            (Which::Stable, Some(&self.aim.stable)),
+            (Which::Canary, Some(&self.aim.canary)),
+            (Which::Baseline, self.aim.baseline.as_ref()),
+        ];
+        for (which, was) in was.into_iter().filter_map(|(which, was)| Some((which, was?))) {
+            let patch = workload::change(Some(was.replicas), Some((&self.container[&which], &was.image)));
+            self.world.patch(&self.watched[&which].target, &patch)?;
+        }
+        if let Some((routes, before)) = &self.routes {
+            self.world.patch(&routes.target, &routes.rehearsal(before).map_err(Failure::Misconfigured)?)?;
+        }
+        Ok(())
     }
 
     /// A source that does not answer before anything has changed is told now.
@@ -297,7 +318,7 @@ impl<'w> Work<'w> {
             && let Some(Watched { object, earlier, .. }) = self.watched.get(&Which::Canary)
             && let Some((what, why)) = self.health.judge(now, object, earlier, settling)
         {
-            self.causes = why_stuck(self.world, &self.watched[&Which::Canary].target.clone());
+            self.look_into = Some(self.watched[&Which::Canary].target.clone());
             return Input::Signal { what: what.to_owned(), why };
         }
         let wake = canary.wake().map_or(TICK, |wake| (self.began + wake).saturating_sub(now));
@@ -331,6 +352,12 @@ impl<'w> Work<'w> {
             Action::Scale(pods) => self.asked = Some(*pods),
             Action::Promote => self.promoting = true,
             Action::RestoreWeights => self.restoring = true,
+            Action::RestorePods => {
+                // the traffic is back; now there is time to look, and the Pods are still there
+                if let Some(target) = self.look_into.take() {
+                    self.causes = why_stuck(self.world, &target);
+                }
+            }
             _ => {}
         }
         let canary = workload::replicas(&self.watched[&Which::Canary].object);

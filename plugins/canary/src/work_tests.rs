@@ -271,11 +271,17 @@ fn what_is_denied_is_rolled_back_and_told() {
     let mut cluster = cluster();
     let told = denial.clone();
     cluster.fault = Box::new(move |line, now| {
-        (line == "patch deployments.apps/api" && now < Duration::from_secs(30)).then(|| Error::Denied(told.clone()))
+        (line == "patch deployments.apps/api" && (1..30).contains(&now.as_secs())).then(|| Error::Denied(told.clone()))
     });
     let (told, _) = run(&mut cluster, &well(), &usual(json!({})));
     assert!(matches!(told.outcome, Outcome::RolledBack(_)));
-    assert_eq!((told.denial, cluster.state().as_str()), (Some(denial), BEFORE));
+    assert_eq!((told.denial, cluster.state().as_str()), (Some(denial.clone()), BEFORE));
+    // a way back that is not allowed is told before there is need of it
+    let (mut cluster, settings) = (self::cluster(), usual(json!({})));
+    let told = denial.clone();
+    cluster.fault = Box::new(move |line, _| (line == "patch deployments.apps/api-canary").then(|| Error::Denied(told.clone())));
+    let failure = Work::begin(&mut cluster, &mut well(), &settings, 0.0).err().unwrap();
+    assert_eq!((failure, cluster.written.len()), (Failure::Denied(denial), 0));
 }
 
 #[test]

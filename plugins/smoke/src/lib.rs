@@ -43,6 +43,8 @@ impl Stage for Smoke {
         mistakes::check(&settings)?;
         let started = Instant::now();
         let services = start(&settings)?;
+        // they are open for as long as these live
+        let _ways = settings.forward.iter().map(|forward| forward.open()).collect::<Result<Vec<_>, Failure>>()?;
         let mut outside = Outside { started, services: &services };
         let mut cases = Vec::new();
         let walked = walk(&settings, &mut outside, &mut cases);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use runner_sdk::Span;
+use runner_sdk::kubernetes::forward::Forward;
 use runner_sdk::service::Service;
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,6 +21,9 @@ pub struct Settings {
     /// Services to start before anything else, in order; they end with the stage
     #[serde(default)]
     pub start: Vec<Service>,
+    /// Services and Pods of the cluster that requests reach at `http://<name>.stage:<port>`
+    #[serde(default)]
+    pub forward: Vec<Forward>,
     /// Health checks, in order: each waits for the one before, and the journeys wait for all
     #[serde(default)]
     pub checks: Vec<Check>,

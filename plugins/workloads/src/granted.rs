@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use runner_sdk::control::{self, Decision};
 use runner_sdk::kubernetes::pods::{LogOptions, Pod};
-use runner_sdk::kubernetes::rollouts::{self, Progress, Revision};
-use runner_sdk::kubernetes::{self, Error, Event, Occurrence, Patch, Propagation, Selection, Target, Watch};
+use runner_sdk::kubernetes::rollouts::{self, Revision};
+use runner_sdk::kubernetes::{self, Error, Event, Occurrence, Patch, Selection, Target, Watch};
 use runner_sdk::log::{self, Level};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, WatchId};
+use crate::cluster::{Cluster, Revisions, WatchId};
 
 /// No more of a log is looked at.
 const LONGEST_LOG: usize = 64 * 1024;
@@ -46,32 +46,12 @@ impl Cluster for Granted {
         kubernetes::patch(target, patch)
     }
 
-    fn delete(&mut self, target: &Target) -> Result<(), Error> {
-        kubernetes::delete(target, Propagation::Background)
-    }
-
     fn events(&mut self, target: &Target) -> Result<Vec<Occurrence>, Error> {
         kubernetes::events(target)
     }
 
     fn log(&mut self, pod: &Pod, options: LogOptions) -> Result<String, Error> {
         pod.logs(options)?.text(LONGEST_LOG)
-    }
-
-    fn progress(&mut self, target: &Target) -> Result<Progress, Error> {
-        rollouts::status(target)
-    }
-
-    fn history(&mut self, target: &Target) -> Result<Vec<Revision>, Error> {
-        rollouts::history(target)
-    }
-
-    fn undo(&mut self, target: &Target, revision: Option<u64>) -> Result<u64, Error> {
-        rollouts::undo(target, revision)
-    }
-
-    fn restart(&mut self, target: &Target) -> Result<(), Error> {
-        rollouts::restart(target)
     }
 
     fn watch(&mut self, selection: &Selection) -> Result<WatchId, Error> {
@@ -124,5 +104,19 @@ impl Cluster for Granted {
 
     fn answer(&mut self) -> Option<Decision> {
         control::answer()
+    }
+}
+
+impl Revisions for Granted {
+    fn history(&mut self, target: &Target) -> Result<Vec<Revision>, Error> {
+        rollouts::history(target)
+    }
+
+    fn undo(&mut self, target: &Target, revision: Option<u64>) -> Result<u64, Error> {
+        rollouts::undo(target, revision)
+    }
+
+    fn restart(&mut self, target: &Target) -> Result<(), Error> {
+        rollouts::restart(target)
     }
 }

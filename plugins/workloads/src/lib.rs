@@ -13,7 +13,7 @@ pub mod simulation;
 mod stuck;
 pub mod workload;
 
-pub use cluster::{Cluster, WatchId};
+pub use cluster::{Cluster, Revisions, WatchId};
 pub use granted::Granted;
 pub use pods::{Signals, signals};
 pub use stuck::why_stuck;

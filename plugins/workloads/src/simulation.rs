@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use runner_sdk::control::Decision;
 use runner_sdk::kubernetes::pods::{LogOptions, Pod};
-use runner_sdk::kubernetes::rollouts::{Progress, Revision, State};
+use runner_sdk::kubernetes::rollouts::Revision;
 use runner_sdk::kubernetes::{Change, Error, Event, Occurrence, Patch, ResourceType, Selection, Target};
 use runner_sdk::log::Level;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, WatchId};
-use crate::workload::{replicas, settled, stalled};
+use crate::cluster::{Cluster, Revisions, WatchId};
+use crate::workload::replicas;
 
 /// What the Pods of an image do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(crate) struct Running {
     deployment: String,
     template: Value,
     born: Duration,
+    /// It ran before time began.
+    old: bool,
 }
 
 type Fault = Box<dyn FnMut(&str, Duration) -> Option<Error>>;
@@ -117,7 +119,7 @@ impl Simulation {
         self.reconcile();
         self.now = Duration::ZERO;
         for pod in &mut self.pods {
-            pod.born = Duration::ZERO;
+            (pod.born, pod.old) = (Duration::ZERO, true);
         }
         self.moments.clear();
         self.age();
@@ -169,7 +171,7 @@ impl Simulation {
         self.behaviours.insert(image.to_owned(), behaviour);
         let now = self.now;
         for pod in self.pods.iter_mut().filter(|pod| reconcile::image_of(&pod.template) == image) {
-            pod.born = now;
+            (pod.born, pod.old) = (now, false);
         }
     }
 
@@ -296,15 +298,6 @@ impl Cluster for Simulation {
         self.found(target)
     }
 
-    fn delete(&mut self, target: &Target) -> Result<(), Error> {
-        self.checked("delete", target)?;
-        self.found(target)?;
-        self.objects.remove(&(target.kind.to_string(), target.name.clone()));
-        self.written.push(format!("{} delete {}/{}", self.now.as_secs(), target.kind, target.name));
-        self.reconcile();
-        Ok(())
-    }
-
     fn events(&mut self, target: &Target) -> Result<Vec<Occurrence>, Error> {
         self.checked("events", target)?;
         let Some(pod) = self.pods.iter().find(|pod| pod.name == target.name) else { return Ok(Vec::new()) };
@@ -324,51 +317,6 @@ impl Cluster for Simulation {
 
     fn log(&mut self, pod: &Pod, options: LogOptions) -> Result<String, Error> {
         Ok(if options.previous { "the last words\n".to_owned() } else { format!("{pod:?} runs\n").split_off(4) })
-    }
-
-    fn progress(&mut self, target: &Target) -> Result<Progress, Error> {
-        self.checked("progress", target)?;
-        let object = self.found(target)?;
-        let number = |pointer: &str| crate::workload::number(&object, pointer);
-        let state = match (settled(&object), stalled(&object, None)) {
-            (true, _) => State::Complete,
-            (_, Some(_)) => State::Stalled,
-            _ => State::Progressing,
-        };
-        let (desired, updated) = (replicas(&object), number("/status/updatedReplicas"));
-        let old = number("/status/replicas") - updated;
-        let (ready, available) = (number("/status/readyReplicas"), number("/status/availableReplicas"));
-        Ok(Progress { state, observed: true, desired, updated, ready, available, old, message: stalled(&object, None).unwrap_or_default() })
-    }
-
-    fn history(&mut self, target: &Target) -> Result<Vec<Revision>, Error> {
-        self.checked("history", target)?;
-        let templates = self.templates.get(&target.name).cloned().unwrap_or_default();
-        let current = templates.len();
-        let revision = |(number, template): (usize, Value)| Revision {
-            number: number as u64 + 1,
-            cause: String::new(),
-            images: vec![reconcile::image_of(&template).to_owned()],
-            created: Duration::ZERO,
-            current: number + 1 == current,
-            template,
-        };
-        Ok(templates.into_iter().enumerate().map(revision).collect())
-    }
-
-    fn undo(&mut self, target: &Target, revision: Option<u64>) -> Result<u64, Error> {
-        self.checked("undo", target)?;
-        let templates = self.templates.get(&target.name).cloned().unwrap_or_default();
-        let number = revision.unwrap_or((templates.len() as u64).saturating_sub(1));
-        let place = usize::try_from(number).unwrap_or_default().wrapping_sub(1);
-        let template = templates.get(place).cloned().ok_or_else(|| Error::NotFound(format!("{target} has no revision {number}")))?;
-        self.patch(target, &Patch::Merge(json!({ "spec": { "template": template } })))?;
-        Ok(number)
-    }
-
-    fn restart(&mut self, target: &Target) -> Result<(), Error> {
-        let annotations = json!({ "kubectl.kubernetes.io/restartedAt": self.now.as_secs().to_string() });
-        self.patch(target, &Patch::Merge(json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }))).map(drop)
     }
 
     fn watch(&mut self, selection: &Selection) -> Result<WatchId, Error> {
@@ -408,5 +356,37 @@ impl Cluster for Simulation {
     fn answer(&mut self) -> Option<Decision> {
         let (at, decision) = self.decision.clone()?;
         (!self.asked.is_empty() && self.now >= at).then_some(decision)
+    }
+}
+
+impl Revisions for Simulation {
+    fn history(&mut self, target: &Target) -> Result<Vec<Revision>, Error> {
+        self.checked("history", target)?;
+        let templates = self.templates.get(&target.name).cloned().unwrap_or_default();
+        let current = templates.len();
+        let revision = |(number, template): (usize, Value)| Revision {
+            number: number as u64 + 1,
+            cause: String::new(),
+            images: vec![reconcile::image_of(&template).to_owned()],
+            created: Duration::ZERO,
+            current: number + 1 == current,
+            template,
+        };
+        Ok(templates.into_iter().enumerate().map(revision).collect())
+    }
+
+    fn undo(&mut self, target: &Target, revision: Option<u64>) -> Result<u64, Error> {
+        self.checked("undo", target)?;
+        let templates = self.templates.get(&target.name).cloned().unwrap_or_default();
+        let number = revision.unwrap_or((templates.len() as u64).saturating_sub(1));
+        let place = usize::try_from(number).unwrap_or_default().wrapping_sub(1);
+        let template = templates.get(place).cloned().ok_or_else(|| Error::NotFound(format!("{target} has no revision {number}")))?;
+        self.patch(target, &Patch::Merge(json!({ "spec": { "template": template } })))?;
+        Ok(number)
+    }
+
+    fn restart(&mut self, target: &Target) -> Result<(), Error> {
+        let annotations = json!({ "kubectl.kubernetes.io/restartedAt": self.now.as_secs().to_string() });
+        self.patch(target, &Patch::Merge(json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }))).map(drop)
     }
 }

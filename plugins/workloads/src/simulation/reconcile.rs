@@ -27,7 +27,7 @@ impl Simulation {
     pub(crate) fn begin(&mut self, deployment: &str, template: &Value) {
         self.made += 1;
         let name = format!("{deployment}-{:03}", self.made);
-        self.pods.push(Running { name, deployment: deployment.to_owned(), template: template.clone(), born: self.now });
+        self.pods.push(Running { name, deployment: deployment.to_owned(), template: template.clone(), born: self.now, old: false });
     }
 
     /// Pods that run already are ready.
@@ -39,8 +39,7 @@ impl Simulation {
     }
 
     fn is_ready(&self, pod: &Running) -> bool {
-        let old = pod.born.is_zero() && self.now < READY;
-        self.behaviour(&pod.template) == Behaviour::Good && (old || self.now >= pod.born + READY)
+        self.behaviour(&pod.template) == Behaviour::Good && (pod.old || self.now >= pod.born + READY)
     }
 
     pub(crate) fn pod(&self, pod: &Running) -> Value {

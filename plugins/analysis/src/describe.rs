@@ -1,0 +1,53 @@
+//! A metric for people: what was asked, what was expected, and what came when.
+
+use std::time::Duration;
+
+use crate::chart::chart;
+use crate::metric::{Standing, Tally};
+use crate::probe::{Probe, Side};
+
+/// So many of the last measurements are drawn.
+const WIDTH: usize = 60;
+
+/// Lines about a metric: the query, the threshold, the values and their moments, and why it does not stand well if it does not.
+pub fn describe(probe: &Probe, side: &Side, tallies: &[&Tally]) -> Vec<String> {
+    let mut lines = vec![format!("query      {}", probe.query(side)), format!("threshold  {}", probe.threshold())];
+    for tally in tallies {
+        let drawn = chart(tally.points(), WIDTH);
+        if !drawn.is_empty() {
+            lines.push(format!("values     {drawn}"));
+        }
+        if let Some(last) = tally.points().last() {
+            let number = |value: Option<f64>| value.map_or_else(|| "no number".to_owned(), |value| value.to_string());
+            let beside = last.stable.map(|stable| format!(", beside {stable}")).unwrap_or_default();
+            lines.push(format!("last       {}{beside}, {} after it began to be measured", number(last.value), time(last.at)));
+        }
+        match tally.standing() {
+            Standing::Held(why) => lines.push(format!("held       {why}")),
+            Standing::Breached(why) => lines.push(format!("breached   {why}")),
+            Standing::Open | Standing::Passed => {}
+        }
+    }
+    lines
+}
+
+/// `2m 5s`
+pub fn time(duration: Duration) -> String {
+    match (duration.as_secs() / 60, duration.as_secs() % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, 0) => format!("{minutes}m"),
+        (minutes, seconds) => format!("{minutes}m {seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for (seconds, wanted) in [(0, "0s"), (59, "59s"), (120, "2m"), (125, "2m 5s")] {
+            assert_eq!(time(Duration::from_secs(seconds)), wanted);
+        }
+    }
+}

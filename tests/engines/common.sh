@@ -34,8 +34,9 @@ install() {
     "${install[@]}" > "$log" 2>&1 || { apt-get update -qq && "${install[@]}"; } > "$log" 2>&1 || fail "apt-get can't install $*" "its output: $log"
 }
 
-# When the process began, in clock ticks since the machine did. A number that was given to another process has another one.
-began() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d' ' -f20; }
+# When the process began, in clock ticks since the machine did; nothing if it has ended, also if nobody has heard of that yet. A number that was given to
+# another process has another one.
+began() { sed -n '/) [ZX] /!s/.*) //p' "/proc/$1/stat" 2> /dev/null | cut -d' ' -f20; }
 
 # launch PROGRAM [ARGUMENT]... : a daemon with a log and a pid file, which outlives this script and is not reached by its Ctrl-C.
 launch() {
@@ -47,7 +48,7 @@ launch() {
 launched() {
     local pid when
     read -r pid when 2> /dev/null < "$state/$engine.pid" || return 1
-    [ "$(began "$pid")" = "$when" ] && printf '%s\n' "$pid"
+    [ -n "$when" ] && [ "$(began "$pid")" = "$when" ] && printf '%s\n' "$pid"
 }
 
 # await SECONDS COMMAND... : until the command succeeds. Fails when the daemon ends, or when the time is up.

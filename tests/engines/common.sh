@@ -19,7 +19,7 @@ fail() {
     exit 1
 }
 
-# One script at a time changes what is started: two test runs may begin together. Daemons are started without descriptor 9.
+# One script at a time changes what is started: two test runs may begin together.
 lock() {
     exec 9> "$state/$engine.lock"
     flock -w 300 9 || fail "another start or stop has held $state/$engine.lock for five minutes" "is it stuck? \`fuser $state/$engine.lock\` names it"
@@ -34,12 +34,20 @@ install() {
     "${install[@]}" > "$log" 2>&1 || { apt-get update -qq && "${install[@]}"; } > "$log" 2>&1 || fail "apt-get can't install $*" "its output: $log"
 }
 
-# When the process began, in clock ticks since the machine did. A number that was given to another process has another one.
-began() { sed 's/.*) //' "/proc/$1/stat" 2> /dev/null | cut -d' ' -f20; }
+# When the process began, in clock ticks since the machine did; nothing if it has ended, also if nobody has heard of that yet. A number that was given to
+# another process has another one.
+began() { sed -n '/) [ZX] /!s/.*) //p' "/proc/$1/stat" 2> /dev/null | cut -d' ' -f20; }
 
-# launch PROGRAM [ARGUMENT]... : a daemon with a log and a pid file, which outlives this script and is not reached by its Ctrl-C.
+# launch PROGRAM [ARGUMENT]... : a daemon with a log and a pid file, which outlives this script and is not reached by its Ctrl-C. It keeps nothing open that
+# somebody else waits for, such as the lock of whoever called this script.
 launch() {
-    setsid "$@" > "$log" 2>&1 < /dev/null 9>&- &
+    (
+        for open in /proc/self/fd/*; do
+            open="${open##*/}"
+            [ "$open" -le 2 ] || eval "exec $open>&-"
+        done
+        exec setsid "$@"
+    ) > "$log" 2>&1 < /dev/null &
     printf '%s %s\n' "$!" "$(began "$!")" > "$state/$engine.pid"
 }
 
@@ -47,7 +55,7 @@ launch() {
 launched() {
     local pid when
     read -r pid when 2> /dev/null < "$state/$engine.pid" || return 1
-    [ "$(began "$pid")" = "$when" ] && printf '%s\n' "$pid"
+    [ -n "$when" ] && [ "$(began "$pid")" = "$when" ] && printf '%s\n' "$pid"
 }
 
 # await SECONDS COMMAND... : until the command succeeds. Fails when the daemon ends, or when the time is up.

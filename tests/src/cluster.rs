@@ -26,6 +26,12 @@ pub struct Namespace<'c> {
     name: String,
 }
 
+/// Over when it is dropped.
+pub struct Outage<'c> {
+    cluster: &'c Cluster,
+    part: &'static str,
+}
+
 static MADE: AtomicU32 = AtomicU32::new(0);
 
 impl Cluster {
@@ -70,7 +76,14 @@ impl Cluster {
     pub fn namespace(&self, purpose: &str) -> Namespace<'_> {
         let name = format!("{purpose}-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         self.run(&["create", "namespace", &name]);
-        Namespace { cluster: self, name }
+        let namespace = Namespace { cluster: self, name };
+        // without it no Pod is admitted, and controllers that have lost their server make it in their own time
+        let began = Instant::now();
+        while !self.output(&["--namespace", &namespace.name, "get", "serviceaccount", "default"]).status.success() {
+            assert!(began.elapsed() < Duration::from_secs(60), "{} has no account for its Pods", namespace.name);
+            sleep(Duration::from_millis(100));
+        }
+        namespace
     }
 
     /// What the cluster was asked until now in requests whose audit holds these words, such as a namespace or a user: one for each answer, reads and refusals
@@ -92,12 +105,22 @@ impl Cluster {
         }
     }
 
-    /// `start`, `stop` or `restart` of a part, such as `apiserver`, as if the power had gone. False if the cluster is the user's own.
-    pub fn part(&self, verb: &str, part: &str) -> bool {
-        let script = engines().join("kubernetes");
-        let output = Command::new(script).args([verb, part]).env("KUBECONFIG", &self.kubeconfig).output().expect("the script starts");
+    /// A part, such as `apiserver`, dies as if the power had gone, and is back when this is dropped. None if the cluster is the user's own.
+    pub fn without(&self, part: &'static str) -> Option<Outage<'_>> {
+        self.part("stop", part).then_some(Outage { cluster: self, part })
+    }
+
+    fn part(&self, verb: &str, part: &str) -> bool {
+        let output = Command::new(engines().join("kubernetes")).args([verb, part]).env("KUBECONFIG", &self.kubeconfig).output();
+        let output = output.expect("the script starts");
         assert!(output.status.success() || self.audit.is_none(), "{verb} {part}: {}", String::from_utf8_lossy(&output.stderr));
         output.status.success()
+    }
+}
+
+impl Drop for Outage<'_> {
+    fn drop(&mut self) {
+        self.cluster.part("start", self.part);
     }
 }
 

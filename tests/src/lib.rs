@@ -26,7 +26,7 @@ mod told;
 pub mod world;
 pub mod xml;
 
-pub use cluster::{Cluster, Namespace};
+pub use cluster::{Cluster, Namespace, Outage};
 pub use daemon::Daemon;
 pub use disk::Disk;
 pub use engines::{Docker, ImageRegistry, cluster, cluster_alone, docker, image_registry, prometheus};

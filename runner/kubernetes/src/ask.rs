@@ -1,6 +1,6 @@
 //! One request, as often as it takes and may be sent.
 //!
-//! A request that the cluster turned away before it began (429), or that never left (nobody listened), may be sent again whatever it is. One that broke
+//! A request that the cluster turned away before it began (429), or that never left (there was no connection), may be sent again whatever it is. One that broke
 //! off, or that something between here and the cluster gave up on (502 to 504), may be sent again if it only reads.
 
 use std::time::{Duration, Instant};
@@ -177,16 +177,10 @@ fn causes<'e>(error: &'e (dyn std::error::Error + 'static)) -> impl Iterator<Ite
     std::iter::successors(Some(error), |error| error.source())
 }
 
-/// Nobody listened, or there is no such name: no byte was sent.
+/// There was no connection: nobody listened, there is no such name, or it broke before both sides knew each other. No byte of the request was sent.
 pub(crate) fn never_left(error: &kube::Error) -> bool {
-    let system = causes(error).find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    let refused = system.is_some_and(|error| {
-        matches!(
-            error.kind(),
-            std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable
-        )
-    });
-    refused || causes(error).any(|cause| cause.to_string().contains("dns error"))
+    causes(error)
+        .any(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(hyper_util::client::legacy::Error::is_connect))
 }
 
 /// Waiting does not mend what one side says about the other's certificate.

@@ -95,6 +95,8 @@ impl Cluster {
             Some(said) => code(&doing, &said),
             None => {
                 let why = match process.join().await {
+                    // older servers know no end of the input but that of the connection
+                    Ok(()) if !exec.stdin.is_empty() => "it ended without saying how (input takes a cluster of 1.30 or later)".to_owned(),
                     Ok(()) => "it ended without saying how".to_owned(),
                     Err(error) => chain(&error),
                 };

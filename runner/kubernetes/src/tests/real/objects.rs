@@ -175,7 +175,8 @@ async fn only_the_version_that_was_looked_at_is_deleted() {
     let error = cluster.delete(&target, Propagation::Background, Some(&old)).await.unwrap_err();
     assert!(error.is_conflict(), "{error}");
     cluster.delete(&target, Propagation::Foreground, Some(text(&changed, "/metadata/resourceVersion"))).await.unwrap();
-    assert!(cluster.get(&target).await.unwrap_err().is_missing());
+    // what it owns goes first
+    super::soon("it is gone", 60, async || cluster.get(&target).await.err().filter(ClusterError::is_missing)).await;
     assert!(cluster.delete(&target, Propagation::Background, None).await.unwrap_err().is_missing());
 }
 

@@ -32,6 +32,7 @@ mod cases {
     mod replay;
     mod reports;
     mod resume;
+    mod rollout;
     mod secrets;
     mod services;
 }

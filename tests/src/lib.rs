@@ -23,6 +23,7 @@ mod run;
 pub mod runs;
 mod server;
 mod told;
+mod visitors;
 pub mod world;
 pub mod xml;
 
@@ -41,3 +42,4 @@ pub use registry::Registry;
 pub use run::{Finished, Project, Running, confined, has, skipped};
 pub use server::{Reply, Server};
 pub use told::{Attempt, Denial, Ended, Told};
+pub use visitors::Visitors;

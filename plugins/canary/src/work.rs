@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::health::Health;
 use crate::ops::{Aim, Now, Op, Was, Which, share};
 use crate::settings::Settings;
-use crate::steps::{Action, Canary, Input, Metric, Outcome, Plan};
+use crate::steps::{Action, Canary, Input, Metric, Outcome, Plan, Step};
 use crate::traffic::Routes;
 
 /// How often a part of a rollback is tried, and what is waited in between.
@@ -240,7 +240,7 @@ impl<'w> Work<'w> {
         let steps = plan.steps.clone();
         let mut canary = Canary::new(plan);
         let (mut at, mut step_began) = (0, self.began);
-        let mut input = Input::Tick;
+        let (mut input, mut shown) = (Input::Tick, String::new());
         let outcome = loop {
             let now = self.world.now();
             let back = canary.goes_back();
@@ -252,6 +252,15 @@ impl<'w> Work<'w> {
                 self.steps.push(Passed { name: steps[at].to_string(), took: now - step_began });
                 self.world.say(Level::Info, &format!("✓ {}", steps[at]));
                 (at, step_began) = (at + 1, now);
+            }
+            let doing = match (canary.goes_back(), canary.held()) {
+                (true, _) => "rolling back".to_owned(),
+                (false, Some((metric, why))) => format!("held by {metric}: {why}"),
+                (false, None) => steps.get(canary.step()).map(Step::to_string).unwrap_or_default(),
+            };
+            if doing != shown {
+                self.world.show(canary.step().min(steps.len()), steps.len(), &doing);
+                shown = doing;
             }
             input = match action {
                 Some(Action::Finish(outcome)) => {

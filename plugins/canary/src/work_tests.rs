@@ -11,7 +11,6 @@ use serde_json::json;
 use super::*;
 use crate::report;
 use crate::settings::tests::settings;
-use crate::steps::Step;
 use crate::traffic::tests::{http_route, virtual_service};
 
 /// What Prometheus says, by who is asked about; it may be gone.
@@ -78,6 +77,7 @@ fn a_good_version_gets_all_and_nobody_is_sent_away() {
     assert!(summary.starts_with("api has shop:2 after 1m "), "{summary}");
     let steps: Vec<&str> = told.steps.iter().map(|step| step.name.as_str()).collect();
     assert_eq!(steps, ["set-weight 10%", "pause 1m", "set-weight 50%", "analyse", "promote"]);
+    assert_eq!(cluster.shown, ["0/5 set-weight 10%", "1/5 pause 1m", "2/5 set-weight 50%", "3/5 analyse", "4/5 promote"]);
     assert!(told.steps[1].took >= Duration::from_secs(60) && told.steps[1].took < Duration::from_secs(63), "{:?}", told.steps);
 }
 
@@ -131,6 +131,7 @@ fn a_source_that_goes_silent_holds_it_and_then_rolls_it_back() {
     assert!(breach.why.contains("5 measurements in a row broke") && breach.why.contains("refused"), "{breach:?}");
     assert!(breach.at >= Duration::from_secs(60) && breach.at <= Duration::from_secs(80), "{breach:?}");
     assert_eq!((cluster.state().as_str(), breach.step), (BEFORE, 1), "it went no step on");
+    assert!(cluster.shown.iter().any(|line| line.starts_with("1/5 held by errors: the canary: no connection")), "{:?}", cluster.shown);
     // one that is silent before anything has changed leaves everything as it is
     let mut cluster = self::cluster();
     let none = Prometheus::default();

@@ -76,6 +76,16 @@ pub mod tests {
     }
 
     #[test]
+    fn the_readme_shows_settings_that_can_be_meant() {
+        let readme = include_str!("../README.md");
+        let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let pipeline: toml::Table = example.parse().unwrap();
+        let with = pipeline["stage"]["metrics"]["with"].clone();
+        let settings: Settings = serde_json::from_value(serde_json::to_value(with).unwrap()).unwrap();
+        settings.probes().unwrap();
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_told() {
         for (part, metrics) in [
             ("nothing to measure", json!([])),

@@ -298,6 +298,20 @@ pub mod tests {
     }
 
     #[test]
+    fn the_readme_shows_settings_that_can_be_meant() {
+        let readme = include_str!("../README.md");
+        let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let pipeline: toml::Table = example.parse().unwrap();
+        let with = pipeline["stage"]["deploy"]["with"].clone();
+        let settings: Settings = serde_json::from_value(serde_json::to_value(with).unwrap()).unwrap();
+        settings.check().unwrap();
+        let example = readme.split("```toml\n").nth(2).and_then(|rest| rest.split("```").next()).unwrap();
+        let strategy: toml::Table = example.parse().unwrap();
+        let strategy: Strategy = serde_json::from_value(serde_json::to_value(&strategy["strategy"]).unwrap()).unwrap();
+        assert!(matches!(strategy, Strategy::BlueGreen(blue_green) if blue_green.checks.len() == 1));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_told() {
         let migration = json!({ "name": "up", "run": ["migrate"] });
         for (part, more) in [

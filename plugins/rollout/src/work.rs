@@ -139,6 +139,7 @@ impl<'w> Work<'w> {
     pub fn step<T>(&mut self, name: &str, run: impl FnOnce(&mut Self) -> Result<T, Halt>) -> Result<T, Halt> {
         let began = self.cluster.now();
         self.cluster.say(Level::Info, &format!("→ {name}"));
+        self.cluster.show(0, 0, name);
         let ended = run(self);
         let (status, message) = match &ended {
             Ok(_) => (TestStatus::Passed, String::new()),

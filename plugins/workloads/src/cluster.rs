@@ -28,6 +28,8 @@ pub trait Cluster {
     /// Since the attempt began.
     fn now(&self) -> Duration;
     fn say(&mut self, level: Level, text: &str);
+    /// What is being done, for people who watch: so many of so many steps are over.
+    fn show(&mut self, done: usize, total: usize, text: &str);
     /// Whether somebody asked the stage to stop. Once true, it stays true.
     fn stopping(&mut self) -> bool;
     /// Asks people whether to go on.

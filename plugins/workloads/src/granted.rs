@@ -7,6 +7,7 @@ use runner_sdk::kubernetes::pods::{LogOptions, Pod};
 use runner_sdk::kubernetes::rollouts::{self, Revision};
 use runner_sdk::kubernetes::{self, Error, Event, Occurrence, Patch, Selection, Target, Watch};
 use runner_sdk::log::{self, Level};
+use runner_sdk::progress;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, Revisions, WatchId};
@@ -92,6 +93,10 @@ impl Cluster for Granted {
 
     fn say(&mut self, level: Level, text: &str) {
         log::log(level, text);
+    }
+
+    fn show(&mut self, done: usize, total: usize, text: &str) {
+        progress::update(done as u64, total as u64, text);
     }
 
     fn stopping(&mut self) -> bool {

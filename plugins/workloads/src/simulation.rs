@@ -58,6 +58,7 @@ pub struct Simulation {
     /// `patch deployments.apps/api`, with the time in seconds before it.
     pub written: Vec<String>,
     pub said: Vec<String>,
+    pub shown: Vec<String>,
     pub moments: Vec<Moment>,
     /// Why an operation fails, such as `get deployments.apps/api`.
     pub fault: Fault,
@@ -88,6 +89,7 @@ impl Simulation {
             behaviours: BTreeMap::new(),
             written: Vec::new(),
             said: Vec::new(),
+            shown: Vec::new(),
             moments: Vec::new(),
             fault: Box::new(|_, _| None),
             stop_at: None,
@@ -343,6 +345,10 @@ impl Cluster for Simulation {
 
     fn say(&mut self, _: Level, text: &str) {
         self.said.push(text.to_owned());
+    }
+
+    fn show(&mut self, done: usize, total: usize, text: &str) {
+        self.shown.push(format!("{done}/{total} {text}"));
     }
 
     fn stopping(&mut self) -> bool {

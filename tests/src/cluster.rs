@@ -177,7 +177,7 @@ metadata: {{ name: {name} }}
 spec: {{ selector: {{ app: {name} }}, ports: [{{ name: http, port: 80, targetPort: http, protocol: TCP }}] }}
 "
         ));
-        self.run(&["rollout", "status", &format!("deployment/{name}-{track}"), "--timeout=60s"]);
+        self.run(&["rollout", "status", &format!("deployment/{name}-{track}"), "--timeout=120s"]);
     }
 
     /// `10.96.17.4`, which this machine reaches if the cluster is the one that was started for tests.

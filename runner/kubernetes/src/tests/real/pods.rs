@@ -34,7 +34,7 @@ async fn logs_are_followed_cut_and_ended() {
     namespace.apply(TALKER);
     let target = pod(&namespace, "talker");
     let of = |container: &str| LogOptions { container: Some(container.to_owned()), ..LogOptions::default() };
-    let mut log = super::soon("a log", 30, async || cluster.logs(&target, LogOptions { follow: true, ..of("main") }).await.ok()).await;
+    let mut log = super::soon("a log", 90, async || cluster.logs(&target, LogOptions { follow: true, ..of("main") }).await.ok()).await;
     for expected in ["line 1\n", "line 2\n", "line 3\n", "last words\n"] {
         assert_eq!(log.line().await.unwrap().as_deref().map(String::from_utf8_lossy).as_deref(), Some(expected));
     }
@@ -72,7 +72,7 @@ async fn programs_run_in_pods() {
     let cluster = connect(engine.kubeconfig()).await;
     namespace.apply(TALKER);
     let target = pod(&namespace, "talker");
-    let (code, out, err) = super::soon("exec", 30, async || {
+    let (code, out, err) = super::soon("exec", 90, async || {
         let said = exec(&cluster, &target, "echo out; echo err >&2; exit 7", "").await;
         said.0.is_ok().then_some(said)
     })
@@ -128,5 +128,5 @@ async fn ports_of_pods_and_services_are_reached() {
     assert!(get(cluster.connect_pod(&pod(&namespace, "nobody"), 80).await, "/").await.is_err());
     assert!(get(cluster.connect_service(&service, 81).await, "/").await.unwrap_err().contains("no such port"));
     namespace.run(&["scale", "deployment/api-stable", "--replicas=0"]);
-    super::soon("no Pod is left", 30, async || cluster.connect_service(&service, 80).await.err()).await;
+    super::soon("no Pod is left", 90, async || cluster.connect_service(&service, 80).await.err()).await;
 }

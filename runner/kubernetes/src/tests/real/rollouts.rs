@@ -14,7 +14,7 @@ async fn write(cluster: &Cluster, target: &Target, write: Write) -> Value {
 }
 
 async fn comes_to(cluster: &Cluster, target: &Target, state: State) -> Progress {
-    soon(&format!("{state:?}"), 40, async || {
+    soon(&format!("{state:?}"), 90, async || {
         let progress = progress(&cluster.get(target).await.unwrap()).unwrap();
         (progress.state == state).then_some(progress)
     })
@@ -74,7 +74,7 @@ async fn what_is_stuck_says_so_and_its_events_say_why() {
     object["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Never");
     write(&cluster, &target, Write::Create { object }).await;
     let pods = all(&namespace, "", "v1", "pods");
-    let events = soon("an event", 30, async || {
+    let events = soon("an event", 90, async || {
         let page = cluster.list(&pods, &Selection::default(), 10, "").await.unwrap();
         let events = cluster.events(page.items.first()?, 20).await.unwrap();
         events.iter().any(|event| event.reason == "ErrImageNeverPull").then_some(events)

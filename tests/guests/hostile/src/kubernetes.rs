@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use runner_sdk::kubernetes::pods::{Destination, Exec, LogOptions, Pod, forward};
 use runner_sdk::kubernetes::{self, Error, Patch, Propagation, ResourceType, Selection, Target, rollouts};
+use runner_sdk::serde_json::Value;
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::{Attempted, network, refused};
 
@@ -138,7 +138,7 @@ fn pod(name: &str) -> Pod {
 
 /// No JSON is text: a stage that is not written in Rust sends what it likes, and this one as much as the SDK lets it.
 fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+    runner_sdk::serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
 }
 
 fn name(object: &Value) -> String {

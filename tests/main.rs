@@ -23,6 +23,8 @@ mod cases {
     mod history;
     mod init;
     mod killed;
+    mod kubernetes;
+    mod kubernetes_escapes;
     mod learn;
     mod limits;
     mod notify;

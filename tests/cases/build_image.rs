@@ -203,6 +203,9 @@ fn platforms_are_joined_and_one_may_be_done_without() {
     let both = project("FROM scratch\nCOPY hello.txt /\n", "");
     both.run(&["exec", "--format", "plain"]).expect(0);
     assert_eq!(platforms("1"), ["linux/amd64", "linux/arm64"]);
+    // another image of the same name would leave this one without
+    let names = ["linux-amd64", "linux-arm64"].map(|slug| format!("{address}/shop:1-{slug}"));
+    names.iter().for_each(|name| drop(engine.run(&["image", "rm", name])));
 
     // there is no such image for the other platform, here or anywhere
     let one = "FROM runner-test/busybox:1\nRUN [ \"$(uname -m)\" = x86_64 ]\nCOPY hello.txt /\n";
@@ -210,7 +213,6 @@ fn platforms_are_joined_and_one_may_be_done_without() {
     let enough = project(one, "fallback = [\"linux/amd64\"]").run(&["exec", "--format", "plain"]).expect(0);
     enough.says("for linux/amd64 ALONE, since linux/arm64 can't be built");
     assert_eq!(platforms("1"), [""; 0], "an image, and no index");
-    let names = ["linux-amd64", "linux-arm64"].map(|slug| format!("{address}/shop:1-{slug}"));
     taken_away(&engine, &names);
 }
 

@@ -50,14 +50,14 @@ minimum = 20
 success = "result <= 0.01"
 interval = "1s"
 initial-delay = "8s"
-inconclusive = 8
+inconclusive = 30
 [[stage.canary.with.metrics]]
 name = "p95"
 query = 'histogram_quantile(0.95, sum by (le) (rate(http_request_duration_seconds_bucket{{namespace="{namespace}",pod=~"{{{{pods}}}}",path="/products"}}[10s])))'
 success = "result <= 1.0"
 interval = "1s"
 initial-delay = "8s"
-inconclusive = 8
+inconclusive = 30
 [stage.canary.with.signals]
 crashes = 1
 [stage.canary.grants]
@@ -157,7 +157,8 @@ fn an_api_server_that_is_restarted_is_waited_for() {
     let visitors = Visitors::of(&namespace, "api");
     let project = project(&cluster, &namespace, &prometheus, "2", STEPS, "");
     let running = project.start(&["exec", "--format", "plain", "--verbose"]);
-    running.wait_until("✓ set-weight 10%");
+    // Prometheus has found the new Pods, for which it needs the API server
+    running.wait_until("error-rate: 0");
     let Some(outage) = cluster.without("apiserver") else {
         return end_to_end::skipped(&format!("{test} restarts the API server of a cluster that tests/engines/kubernetes started"));
     };

@@ -6,13 +6,15 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use admission::{Kind, Refusal, Request, Rules, Scene, Target, Verb};
+use admission::{Kind, Refusal, Request, Rules, Scene, Target, Verb, Write};
 use capability::output::OutputError;
 pub use capability::output::{Captured, Output};
 use capability::{Class, Effect, Nothing};
 use kubernetes::ClusterError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::place::Place;
 
 /// Why something did not happen, though it was allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -110,7 +112,7 @@ macro_rules! reading {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Get {
-    pub target: Target,
+    pub target: Place,
 }
 
 /// Which of a kind's objects.
@@ -122,7 +124,7 @@ pub struct Selection {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct List {
-    pub target: Target,
+    pub target: Place,
     pub selection: Selection,
     pub limit: u32,
     pub next: String,
@@ -139,13 +141,13 @@ pub struct Page {
 #[derive(Debug, Clone, Serialize)]
 pub struct Watch {
     pub number: u32,
-    pub target: Target,
+    pub target: Place,
     pub selection: Selection,
 }
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Events {
-    pub target: Target,
+    pub target: Place,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -182,18 +184,18 @@ pub struct Progress {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
-    pub target: Target,
+    pub target: Place,
 }
 
 /// Waiting for the end of a rollout; how it ends is a delivery.
 #[derive(Debug, Clone, Serialize)]
 pub struct Wait {
-    pub target: Target,
+    pub target: Place,
 }
 
 #[derive(Debug, Clone, Serialize)]
 pub struct History {
-    pub target: Target,
+    pub target: Place,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -209,7 +211,7 @@ pub struct Revision {
 /// What would bring an earlier revision back.
 #[derive(Debug, Clone, Serialize)]
 pub struct WayBack {
-    pub target: Target,
+    pub target: Place,
     pub revision: u64,
 }
 
@@ -223,7 +225,7 @@ pub struct Back {
 #[derive(Debug, Clone, Serialize)]
 pub struct Logs {
     pub number: u32,
-    pub target: Target,
+    pub target: Place,
     pub container: Option<String>,
     pub follow: bool,
     pub previous: bool,
@@ -234,7 +236,7 @@ pub struct Logs {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Forward {
-    pub target: Target,
+    pub target: Place,
     pub port: u16,
     pub name: String,
 }
@@ -261,7 +263,7 @@ reading!(Events, "kubernetes.events", Vec<Occurrence>, |own, rules| {
 pub struct Exec {
     /// Its output's.
     pub number: u32,
-    pub target: Target,
+    pub target: Place,
     pub container: Option<String>,
     pub arguments: Vec<String>,
     #[serde(serialize_with = "digest")]
@@ -292,7 +294,7 @@ impl Effect for Exec {
     type Reply = Answer<Exit>;
 
     fn subject(&self) -> Cow<'_, str> {
-        Cow::Owned(format!("{}: {}", self.target, self.arguments.join(" ")))
+        Cow::Owned(format!("{}: {}", *self.target, self.arguments.join(" ")))
     }
 
     fn class(&self) -> Class {
@@ -334,13 +336,20 @@ pub enum Propagation {
 /// A write to one object.
 #[derive(Debug, Clone, Serialize)]
 pub struct Change<M> {
-    #[serde(flatten)]
-    pub request: Request,
+    pub target: Place,
+    pub write: Write,
     /// Of a deletion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub propagation: Option<Propagation>,
     #[serde(skip)]
     pub manner: PhantomData<M>,
+}
+
+impl<M> Change<M> {
+    /// As `admission` is asked.
+    pub fn request(&self) -> Request {
+        Request { target: Target::clone(&self.target), write: self.write.clone() }
+    }
 }
 
 /// What was seen before it was written.
@@ -394,7 +403,7 @@ impl<M: Manner> Effect for Change<M> {
     type Reply = Answer<Written>;
 
     fn subject(&self) -> Cow<'_, str> {
-        Cow::Owned(self.request.target.to_string())
+        Cow::Owned(Target::to_string(&self.target))
     }
 
     fn class(&self) -> Class {

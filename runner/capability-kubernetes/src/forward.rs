@@ -38,7 +38,7 @@ impl Endpoint for Way {
 impl Attempt {
     /// Makes the name known. Connections are made when somebody asks for one.
     pub fn forward(self: &Arc<Self>, forward: &Forward) -> Answer<()> {
-        let way = Way { attempt: Arc::downgrade(self), target: forward.target.clone(), port: forward.port };
+        let way = Way { attempt: Arc::downgrade(self), target: Target::clone(&forward.target), port: forward.port };
         if !self.setting.endpoints.insert(&forward.name, Arc::new(way)) {
             return Err(Fault::Conflict(format!("the stage has another {}.stage already", forward.name)));
         }

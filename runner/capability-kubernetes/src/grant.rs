@@ -5,11 +5,13 @@ mod rule;
 use std::any::Any;
 use std::sync::Arc;
 
-use admission::{Bound, Field, Glob, Kind, Rule, Rules, Subresource, Target, Verb};
+use admission::{Bound, Field, Glob, Kind, Rule, Rules, Target, Verb};
 use pipeline::diagnostic::Diagnostic;
 use pipeline::grant::{Authority, Grant, GrantContext, GrantSchema, Used};
 use pipeline::node::{Node, Spanned, TableReader};
 use serde_json::{Value, json};
+
+use crate::place::Place;
 
 /// The decoded grant.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,7 +154,7 @@ impl Grant for KubernetesGrant {
         let alone = |rule: &Rule| Rules { namespace: self.rules.namespace.clone(), rules: vec![rule.clone()] };
         let mut idle: Vec<(usize, Rules)> = self.rules.rules.iter().map(alone).enumerate().collect();
         for used in used.filter(|used| used.effect.starts_with("kubernetes.")) {
-            let Some((verbs, target)) = asked(used) else { continue };
+            let Some((verbs, target)) = asked(used, &self.rules.namespace) else { continue };
             idle.retain(|(_, rules)| !verbs.iter().any(|verb| rules.speaks_of(*verb, &target) || rules.speaks_of(*verb, &target.whole())));
         }
         if idle.len() == self.rules.rules.len() {
@@ -223,7 +225,7 @@ fn bounds(field: &Field) -> String {
 }
 
 /// What a recorded effect needed of the rules.
-fn asked(used: Used<'_>) -> Option<(&'static [Verb], Target)> {
+fn asked(used: Used<'_>, own: &str) -> Option<(&'static [Verb], Target)> {
     let verbs: &[Verb] = match used.effect.strip_prefix("kubernetes.")? {
         "get" | "status" | "history" | "way-back" | "events" | "logs" => &[Verb::Get],
         "list" => &[Verb::List],
@@ -235,17 +237,7 @@ fn asked(used: Used<'_>) -> Option<(&'static [Verb], Target)> {
         _ => return None,
     };
     let request: Value = serde_json::from_str(used.request).ok()?;
-    let target = request.get("target")?;
-    let text = |pointer: &str| target.pointer(pointer).and_then(Value::as_str);
-    let kind = Kind::new(text("/kind/group")?, text("/kind/version")?, text("/kind/plural")?).ok()?;
-    let Some(name) = text("/name") else { return Some((verbs, Target::all(kind, text("/namespace")).ok()?)) };
-    let one = Target::one(kind, text("/namespace"), name).ok()?;
-    let part = text("/subresource")
-        .and_then(|word| Subresource::ALL.into_iter().find(|part| part.word() == word || part.word() == word.replace('-', "")));
-    match part {
-        Some(part) => Some((verbs, one.part(part).ok()?)),
-        None => Some((verbs, one)),
-    }
+    Some((verbs, Place::recorded(request.get("target")?, own)?))
 }
 
 #[cfg(test)]

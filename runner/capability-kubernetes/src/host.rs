@@ -7,7 +7,7 @@ mod rollouts;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use admission::{Kind, Request, Target, Write};
+use admission::{Kind, Write};
 use capability::{Boundary, Denial, StageState};
 use wasmtime::Result;
 
@@ -15,7 +15,7 @@ use crate::Room;
 use crate::attempt::Attempt;
 use crate::backend::{Carry, Connected};
 use crate::effect::{Change, Fault, Manner, Propagation, Read, Written};
-use crate::scope;
+use crate::place::Place;
 
 pub mod bindings {
     wasmtime::component::bindgen!({
@@ -76,8 +76,8 @@ impl Call {
     }
 
     /// Judges and writes once.
-    async fn try_write<M: Manner>(&self, request: Request, propagation: Option<Propagation>) -> Result<Tried> {
-        let change: Change<M> = Change { request, propagation, manner: PhantomData };
+    async fn try_write<M: Manner>(&self, target: Place, write: Write, propagation: Option<Propagation>) -> Result<Tried> {
+        let change: Change<M> = Change { target, write, propagation, manner: PhantomData };
         let crossed = self.boundary.cross(&self.attempt.rules(), change, &Connected(&self.attempt)).await;
         Ok(match crossed {
             Ok(Err(Fault::Outrun(words))) => Tried::Outrun(words),
@@ -88,24 +88,22 @@ impl Call {
     }
 
     /// Writes, as often as somebody else was faster.
-    async fn write<M: Manner>(&self, target: Target, write: Write, propagation: Option<Propagation>) -> Reply<Written> {
-        let request = Request { target, write };
+    async fn write<M: Manner>(&self, target: Place, write: Write, propagation: Option<Propagation>) -> Reply<Written> {
         for _ in 0..AGAIN {
-            if let Tried::Told(told) = self.try_write::<M>(request.clone(), propagation).await? {
+            if let Tried::Told(told) = self.try_write::<M>(target.clone(), write.clone(), propagation).await? {
                 return Ok(told);
             }
         }
-        Ok(self.try_write::<M>(request, propagation).await?.last())
+        Ok(self.try_write::<M>(target, write, propagation).await?.last())
     }
 
     fn kind(&self, kind: &wit_types::ResourceType) -> std::result::Result<Kind, Error> {
         Kind::new(&kind.group, &kind.version, &kind.plural).map_err(|mistake| Error::Invalid(mistake.to_string()))
     }
 
-    fn one(&self, target: &wit_types::Target) -> std::result::Result<Target, Error> {
-        let kind = self.kind(&target.kind)?;
-        let namespace = scope::namespace(&kind, target.namespace.as_deref(), self.attempt.namespace());
-        Target::one(kind.clone(), namespace, &target.name).map_err(|mistake| Error::Invalid(mistake.to_string()))
+    fn one(&self, target: &wit_types::Target) -> std::result::Result<Place, Error> {
+        let place = Place::one(self.kind(&target.kind)?, target.namespace.as_deref(), self.attempt.namespace(), &target.name);
+        place.map_err(|mistake| Error::Invalid(mistake.to_string()))
     }
 }
 

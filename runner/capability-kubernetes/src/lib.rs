@@ -26,6 +26,7 @@ mod forward;
 mod grant;
 mod host;
 mod logs;
+mod place;
 mod policy;
 mod rollouts;
 mod scope;

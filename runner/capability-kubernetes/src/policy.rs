@@ -40,8 +40,9 @@ impl<M: Manner> Policy<Change<M>> for Rules<'_> {
         if seen.fault.is_some() {
             return Decision::Allow;
         }
-        let looking = |look, held| Decision::Observe(Looking { request: change.request.clone(), look, held });
-        match (self.ruled(|rules| rules.admit(&change.request, seen.scene.as_ref())), &seen.scene) {
+        let request = change.request();
+        let looking = |look, held| Decision::Observe(Looking { request: request.clone(), look, held });
+        match (self.ruled(|rules| rules.admit(&request, seen.scene.as_ref())), &seen.scene) {
             (Err(denial), _) => Decision::Deny(denial),
             (Ok(Admission::Granted), Some(_)) => Decision::Allow,
             // whether it was written could not be told later

@@ -32,7 +32,7 @@ impl<M: Manner> Backend<Change<M>> for Connected<'_> {
         let (change, seen) = permitted.into_parts();
         match seen.fault {
             Some(fault) => Err(fault),
-            None => self.0.write(&change.request, change.propagation, &seen).await,
+            None => self.0.write(&change.request(), change.propagation, &seen).await,
         }
     }
 
@@ -43,17 +43,16 @@ impl<M: Manner> Backend<Change<M>> for Connected<'_> {
         }
         let Some(scene) = &fresh.scene else { return Recovery::Unknown };
         let (now, then) = (scene.before.as_ref(), scene.after.as_ref());
-        match recorded.stood.became(&change.request, self.0.manager(), now, then) {
-            Became::Happened => {
-                Recovery::Happened(Ok(self.0.written(&change.request, now.cloned().unwrap_or_default(), recorded.stood.replicas)))
-            }
+        let request = change.request();
+        match recorded.stood.became(&request, self.0.manager(), now, then) {
+            Became::Happened => Recovery::Happened(Ok(self.0.written(&request, now.cloned().unwrap_or_default(), recorded.stood.replicas))),
             Became::Again => Recovery::Repeat,
             Became::Unknown => Recovery::Unknown,
         }
     }
 
     fn skipped(&self, change: &Change<M>) -> Option<Answer<Written>> {
-        Some(Err(Fault::Cluster(format!("a write to {} was cut off with the runner, and was not sent again", change.request.target))))
+        Some(Err(Fault::Cluster(format!("a write to {} was cut off with the runner, and was not sent again", *change.target))))
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use capability::log::Recorded;
 use end_to_end::world::{Happened, World};
-use end_to_end::{Finished, Project, guest, processes};
+use end_to_end::{Cluster, Finished, Namespace, Project, guest, processes};
 use event::{Outcome, Stream};
 use journal::{Class, LineVerdict, Reader};
 use serde_json::Value;
@@ -15,9 +15,11 @@ use serde_json::Value;
 use crate::RUNNER;
 
 /// A pipeline of stages that are the guest `durable`.
-pub struct Scene {
+pub struct Scene<'c> {
     pub name: &'static str,
     stages: &'static [Stage],
+    /// Where a stage is granted a cluster.
+    tools: Option<&'c Tools<'c>>,
 }
 
 struct Stage {
@@ -27,67 +29,155 @@ struct Stage {
     parts: &'static [&'static str],
     /// Its `commands` grant.
     commands: &'static str,
-    /// Whether it has the grant `docker`, for the scene's repository.
-    docker: bool,
+    engine: Engine,
+}
+
+/// What of the machine's it is granted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    None,
+    /// For the scene's repository.
+    Docker,
+    /// For a namespace of the trial's own, and a Pod that all share.
+    Kubernetes,
 }
 
 const SHELL: &str = "commands = { in = \"process\", toolchain = \"system\", programs = [\"sh\"] }";
 const SHELL_AGAIN: &str = "commands = { in = \"process\", toolchain = \"system\", programs = [\"sh\", \"perl\"], repeatable = true }";
 const STATE: &str = "artifacts = { state = { paths = [\"work/state.txt\"] } }";
 
-pub const ONCE: Scene = Scene {
+pub const ONCE: Scene<'static> = Scene {
     name: "once",
+    tools: None,
     stages: &[
-        Stage { name: "before", head: "", parts: &["wasi-http"], commands: "", docker: false },
+        Stage { name: "before", head: "", parts: &["wasi-http"], commands: "", engine: Engine::None },
         Stage {
             name: "once",
             head: "needs = [\"before\"]\nartifacts = { state = { paths = [\"work/state.txt\"] } }",
             parts: &["chance", "files", "http", "wasi-http", "once", "state"],
             commands: SHELL,
-            docker: false,
+            engine: Engine::None,
         },
-        Stage { name: "after", head: "consumes = [\"once.state\"]", parts: &["handed"], commands: "", docker: false },
+        Stage { name: "after", head: "consumes = [\"once.state\"]", parts: &["handed"], commands: "", engine: Engine::None },
     ],
 };
 
-pub const AGAIN: Scene = Scene {
+pub const AGAIN: Scene<'static> = Scene {
     name: "again",
+    tools: None,
     stages: &[
-        Stage { name: "before", head: STATE, parts: &["state"], commands: "", docker: false },
+        Stage { name: "before", head: STATE, parts: &["state"], commands: "", engine: Engine::None },
         Stage {
             name: "again",
             head: "needs = [\"before\"]\nworkspace = \"shared\"",
             parts: &["repeatable", "http", "state"],
             commands: SHELL_AGAIN,
-            docker: false,
+            engine: Engine::None,
         },
         Stage {
             name: "after",
             head: "needs = [\"again\"]\nconsumes = [\"before.state\"]",
             parts: &["handed"],
             commands: "",
-            docker: false,
+            engine: Engine::None,
         },
     ],
 };
 
-pub const BESIDE: Scene = Scene {
+pub const BESIDE: Scene<'static> = Scene {
     name: "beside",
+    tools: None,
     stages: &[
-        Stage { name: "left", head: STATE, parts: &["http", "files", "chance", "state"], commands: "", docker: false },
-        Stage { name: "right", head: STATE, parts: &["files", "chance", "http", "state"], commands: "", docker: false },
-        Stage { name: "after", head: "needs = [\"right\"]\nconsumes = [\"left.state\"]", parts: &["handed"], commands: "", docker: false },
+        Stage { name: "left", head: STATE, parts: &["http", "files", "chance", "state"], commands: "", engine: Engine::None },
+        Stage { name: "right", head: STATE, parts: &["files", "chance", "http", "state"], commands: "", engine: Engine::None },
+        Stage {
+            name: "after",
+            head: "needs = [\"right\"]\nconsumes = [\"left.state\"]",
+            parts: &["handed"],
+            commands: "",
+            engine: Engine::None,
+        },
     ],
 };
 
 /// The scene's images are all called this, in the registry of the tests.
-pub const IMAGES: Scene = Scene {
+pub const IMAGES: Scene<'static> = Scene {
     name: "images",
+    tools: None,
     stages: &[
-        Stage { name: "images", head: STATE, parts: &["docker", "state"], commands: "", docker: true },
-        Stage { name: "after", head: "consumes = [\"images.state\"]", parts: &["handed"], commands: "", docker: false },
+        Stage { name: "images", head: STATE, parts: &["docker", "state"], commands: "", engine: Engine::Docker },
+        Stage { name: "after", head: "consumes = [\"images.state\"]", parts: &["handed"], commands: "", engine: Engine::None },
     ],
 };
+
+/// What is written is in a namespace of the trial's own.
+pub const CLUSTER: Scene<'static> = Scene {
+    name: "cluster",
+    tools: None,
+    stages: &[
+        Stage { name: "cluster", head: STATE, parts: &["kubernetes", "state"], commands: "", engine: Engine::Kubernetes },
+        Stage { name: "after", head: "consumes = [\"cluster.state\"]", parts: &["handed"], commands: "", engine: Engine::None },
+    ],
+};
+
+/// Its Pods fit no node, so that nothing is started.
+const WEB: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web }
+spec:
+  replicas: 0
+  selector: { matchLabels: { app: web } }
+  template:
+    metadata: { labels: { app: web } }
+    spec: { nodeSelector: { runner-test: none }, containers: [{ name: web, image: none }] }
+";
+
+/// A Pod that runs until it is taken away.
+const BOX: &str = "apiVersion: v1
+kind: Pod
+metadata: { name: box }
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{ name: box, image: runner-test/busybox:1, imagePullPolicy: Never, command: [sh, -c, 'echo started; sleep 36000'] }]
+";
+
+/// The cluster that a scene is tried in, with a Pod that all its trials enter.
+pub struct Tools<'c> {
+    cluster: &'c Cluster,
+    home: Namespace<'c>,
+}
+
+impl<'c> Tools<'c> {
+    pub fn of(cluster: &'c Cluster) -> Tools<'c> {
+        let home = cluster.namespace("killed-tools");
+        home.apply(BOX);
+        home.run(&["wait", "--for=condition=Ready", "pod/box", "--timeout=60s"]);
+        Tools { cluster, home }
+    }
+
+    /// A namespace of a trial's own.
+    fn begin(&self) -> Namespace<'c> {
+        let own = self.cluster.namespace("killed");
+        own.apply(WEB);
+        own
+    }
+
+    fn pod(&self) -> String {
+        format!("{}/box", self.home.name())
+    }
+
+    fn grant(&self, stage: &str, own: &str) -> String {
+        let home = self.home.name();
+        format!(
+            "\n[stage.{stage}.grants.kubernetes]\nnamespace = \"{own}\"\nrules = [\n\
+             {{ resources = [\"configmaps\"], names = [\"made\", \"applied\"], verbs = [\"get\", \"list\", \"create\", \"patch\", \"delete\"] }},\n\
+             {{ resources = [\"deployments\"], names = [\"web\"], verbs = [\"get\", \"watch\", \"patch\"], fields = {{ \"spec.replicas\" = {{ max = 3 }}, \"spec.paused\" = {{}}, \
+             \"spec.template.metadata.annotations\" = {{}} }} }},\n\
+             {{ namespaces = [\"{home}\"], resources = [\"pods/log\"], verbs = [\"get\"] }},\n\
+             {{ namespaces = [\"{home}\"], resources = [\"pods/exec\", \"pods/portforward\"], verbs = [\"create\"] }},\n]\n"
+        )
+    }
+}
 
 /// A server that answers everybody with `hello`.
 const SERVER: &str = "use Socket; socket(my $s, PF_INET, SOCK_STREAM, 0); setsockopt($s, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -97,31 +187,44 @@ while (accept(my $c, $s)) {
   print $c \"HTTP/1.1 200 OK\\r\\ncontent-length: 5\\r\\nconnection: close\\r\\n\\r\\nhello\"; close $c }
 ";
 
-impl Scene {
-    fn has_containers(&self) -> bool {
-        self.stages.iter().any(|stage| stage.docker)
+impl<'c> Scene<'c> {
+    /// With the cluster that it needs.
+    pub fn in_cluster(self, tools: &'c Tools<'c>) -> Scene<'c> {
+        Scene { tools: Some(tools), ..self }
     }
 
-    /// Whether runs are killed at this effect: with containers each takes seconds, and the others are tried without them.
+    fn engine(&self) -> Engine {
+        self.stages.iter().map(|stage| stage.engine).find(|engine| *engine != Engine::None).unwrap_or(Engine::None)
+    }
+
+    /// Whether runs are killed at this effect: with an engine each takes seconds, and the others are tried without one.
     pub fn tries(&self, what: &str) -> bool {
-        !self.has_containers() || what.starts_with("docker.")
+        match self.engine() {
+            Engine::None => true,
+            Engine::Docker => what.starts_with("docker."),
+            Engine::Kubernetes => what.starts_with("kubernetes."),
+        }
     }
 
-    fn pipeline(&self, server: &str, marker: &str) -> String {
+    fn pipeline(&self, server: &str, marker: &str, namespace: &str) -> String {
+        let pod = self.tools.map(Tools::pod).unwrap_or_default();
         let mut text = "format = 1\nname = \"killed\"\n".to_owned();
-        for Stage { name, head, parts, commands, docker } in self.stages {
+        for Stage { name, head, parts, commands, engine } in self.stages {
             let own = format!("{{ url = \"{server}/{name}/**\", methods = [\"GET\", \"PUT\", \"DELETE\", \"POST\"], private = true }}");
             let images = format!("{}/killed/{marker}", std::env::var("PIPELINE_TEST_REGISTRY").unwrap_or_default());
             let app = "{ url = \"http://app.stage:8099/**\", methods = [\"GET\"] }";
             write!(
                 text,
                 "\n[stage.{name}]\nuses = \"./durable.wasm\"\nenv = {{ MARKER = \"{marker}\" }}\n{head}\n\n\
-                 [stage.{name}.with]\nserver = \"{server}\"\nrepository = \"{images}\"\nparts = {parts:?}\n\n[stage.{name}.grants]\n\
+                 [stage.{name}.with]\nserver = \"{server}\"\nrepository = \"{images}\"\npod = \"{pod}\"\nparts = {parts:?}\n\n[stage.{name}.grants]\n\
                  files = [{{ path = \"work\", access = \"write\" }}, {{ path = \"given\", access = \"read\" }}]\n\
                  http = [{own}, {app}]\n{commands}\n"
             )
             .expect("writing to a string");
-            if *docker {
+            if let Some(tools) = self.tools.filter(|_| *engine == Engine::Kubernetes) {
+                text.push_str(&tools.grant(name, namespace));
+            }
+            if *engine == Engine::Docker {
                 writeln!(text, "\n[stage.{name}.grants.docker]\nfrom = [\"runner-test/busybox:1\"]\nmemory = \"64MiB\"")
                     .expect("writing to a string");
                 for key in ["build", "run", "tag", "save", "push", "pull", "remove"] {
@@ -170,20 +273,25 @@ impl Point {
 }
 
 /// A project, the world around it, and the one run of it.
-pub struct Trial {
+pub struct Trial<'c> {
     project: Project,
     world: World,
     marker: String,
     scene: &'static [Stage],
-    containers: bool,
+    engine: Engine,
+    /// Gone with the trial.
+    _namespace: Option<Namespace<'c>>,
 }
 
 /// No run is resumed more often.
 const RESUMES: usize = 6;
 
-impl Trial {
-    pub fn new(scene: &Scene) -> Trial {
+impl<'c> Trial<'c> {
+    pub fn new(scene: &Scene<'c>) -> Trial<'c> {
         let (world, marker) = (World::start(), processes::marker());
+        let namespace = scene.tools.map(Tools::begin);
+        let kubeconfig = scene.tools.map_or("", |tools| tools.cluster.kubeconfig());
+        let own = namespace.as_ref().map(Namespace::name).unwrap_or_default();
         let given: String = (0..1000).fold(String::new(), |text, i| text + &format!("line {i}\n"));
         let project = Project::new(RUNNER)
             .file("durable.wasm", fs::read(guest("durable")).expect("the guest is built"))
@@ -192,8 +300,9 @@ impl Trial {
             .file("given/image/Dockerfile", "FROM runner-test/busybox:1\nCOPY given.txt /\n")
             .file("given/image/given.txt", format!("of {marker}\n"))
             .file("work/given.txt", "from the checkout\n")
-            .file("pipeline.toml", scene.pipeline(&world.url(), &marker));
-        Trial { project, world, marker, scene: scene.stages, containers: scene.has_containers() }
+            .file("pipeline.toml", scene.pipeline(&world.url(), &marker, own))
+            .env("KUBECONFIG", kubeconfig);
+        Trial { project, world, marker, scene: scene.stages, engine: scene.engine(), _namespace: namespace }
     }
 
     pub fn exec(&self, fault: Option<&str>) -> Finished {
@@ -205,7 +314,7 @@ impl Trial {
         let fault = format!("PIPELINE_FAULT={}", fault.unwrap_or(""));
         let finished = self.project.start_through(&["env", &fault], arguments).finish();
         // containers are the engine's, and run on until the next runner has them
-        if !self.containers {
+        if self.engine != Engine::Docker {
             processes::wait_for_none_within(self.project.path());
         }
         finished
@@ -252,6 +361,8 @@ impl Trial {
                     let line = subject.split("echo ").nth(1).and_then(|rest| rest.split(' ').next());
                     line.is_some_and(|line| self.lines(&event["stage"]).lines().any(|one| one == line))
                 }
+                // the stage runs it again if it hears that it was cut off
+                Some("kubernetes.exec") => false,
                 _ => return Err(format!("nothing else should be in doubt: {event}")),
             };
         }
@@ -337,7 +448,7 @@ impl Trial {
                 }
             }
             left.printed.insert(stage.clone(), printed);
-            if self.containers {
+            if self.engine == Engine::Docker {
                 // what a build prints comes in the engine's own order
                 commands.retain(|line| line.starts_with("cmd: "));
             }

@@ -103,16 +103,11 @@ fn what_nobody_used_could_go() {
     let used = |effect, request| Used { effect, subject: "", request };
     let scale = used(
         "kubernetes.scale",
-        r#"{"target":{"kind":{"group":"apps","version":"v1","plural":"deployments"},"namespace":"shop","name":"api","subresource":"scale"},"write":{"scale":{"replicas":1}}}"#,
+        r#"{"target":{"kind":{"group":"apps","version":"v1","plural":"deployments"},"own":true,"name":"api","part":"scale"},"write":{"scale":{"replicas":1}}}"#,
     );
-    let list = used(
-        "kubernetes.list",
-        r#"{"target":{"kind":{"group":"","version":"v1","plural":"pods"},"namespace":"shop","name":null,"subresource":null}}"#,
-    );
-    let logs = used(
-        "kubernetes.logs",
-        r#"{"target":{"kind":{"group":"","version":"v1","plural":"pods"},"namespace":"shop","name":"a","subresource":"log"}}"#,
-    );
+    let list = used("kubernetes.list", r#"{"target":{"kind":{"group":"","version":"v1","plural":"pods"},"namespace":"shop"}}"#);
+    let logs =
+        used("kubernetes.logs", r#"{"target":{"kind":{"group":"","version":"v1","plural":"pods"},"own":true,"name":"a","part":"log"}}"#);
     assert_eq!(grant.unused(&mut [].into_iter()), ["the whole grant: nothing was asked of the cluster"]);
     assert_eq!(
         grant.unused(&mut [scale].into_iter()),

@@ -1,6 +1,6 @@
 //! `runner:kubernetes/objects`.
 
-use admission::{PatchKind, Subresource, Target, Write};
+use admission::{PatchKind, Subresource, Write};
 use bytes::Bytes;
 use capability::{Ask, StageState};
 use wasmtime::Result;
@@ -10,14 +10,13 @@ use super::bindings::runner::kubernetes::objects as wit;
 use super::bindings::runner::kubernetes::types::{Error, Target as WitTarget};
 use super::{Call, Reply, lift_json, lifted, lower_fault};
 use crate::effect::{self, Answer, Events, Get, List, Propagation, Selection, Watch};
+use crate::place::Place;
 use crate::watches::{Kind, Told, Waited};
 use crate::{Room, WatchHandle};
 
 impl Call {
-    fn many(&self, selection: &wit::Selection) -> std::result::Result<(Target, Selection), Error> {
-        let kind = self.kind(&selection.kind)?;
-        let namespace = crate::scope::namespace(&kind, selection.namespace.as_deref(), self.attempt.namespace());
-        let target = Target::all(kind.clone(), namespace.filter(|namespace| *namespace != "*"));
+    fn many(&self, selection: &wit::Selection) -> std::result::Result<(Place, Selection), Error> {
+        let target = Place::all(self.kind(&selection.kind)?, selection.namespace.as_deref(), self.attempt.namespace());
         let target = target.map_err(|mistake| Error::Invalid(mistake.to_string()))?;
         Ok((target, Selection { labels: selection.labels.clone(), fields: selection.fields.clone() }))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use admission::{Subresource, Target};
+use admission::Subresource;
 use bytes::Bytes;
 use capability::{Ask, StageState};
 use wasmtime::Result;
@@ -15,14 +15,15 @@ use crate::backend::Connected;
 use crate::effect::{Answer, Captured, Exec, Exit, Forward, Logs, Output};
 use crate::forward::is_label;
 use crate::logs::Piece;
+use crate::place::Place;
 use crate::{ForwardHandle, LogHandle, Room};
 
 impl Call {
     /// A part of a Pod or a Service.
-    fn part(&self, plural: &str, namespace: Option<&str>, name: &str, part: Subresource) -> std::result::Result<Target, Error> {
+    fn part(&self, plural: &str, namespace: Option<&str>, name: &str, part: Subresource) -> std::result::Result<Place, Error> {
         let kind = admission::Kind::new("", "v1", plural);
-        let target = kind.and_then(|kind| Target::one(kind, Some(namespace.unwrap_or(self.attempt.namespace())), name));
-        target.and_then(|target| target.part(part)).map_err(|mistake| Error::Invalid(mistake.to_string()))
+        let place = kind.and_then(|kind| Place::one(kind, namespace, self.attempt.namespace(), name));
+        place.and_then(|place| place.part(part)).map_err(|mistake| Error::Invalid(mistake.to_string()))
     }
 }
 

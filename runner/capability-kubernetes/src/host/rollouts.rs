@@ -1,6 +1,6 @@
 //! `runner:kubernetes/rollouts`.
 
-use admission::{PatchKind, Request, Target, Write};
+use admission::{PatchKind, Target, Write};
 use bytes::Bytes;
 use capability::{Ask, StageState};
 use serde_json::json;
@@ -9,6 +9,7 @@ use super::bindings::runner::kubernetes::rollouts as wit;
 use super::bindings::runner::kubernetes::types::Target as WitTarget;
 use super::{AGAIN, Call, Reply, Tried, lifted, lower_fault};
 use crate::effect::{self, Answer, History, Progress, Revision, State, Status, Wait, WayBack};
+use crate::place::Place;
 
 impl wit::Host for StageState {
     async fn status(&mut self, target: WitTarget) -> Reply<wit::Progress> {
@@ -23,7 +24,7 @@ impl wit::Host for StageState {
         lifted!(call.read(Wait { target: target.clone() }).await?);
         let Call { attempt, boundary } = call;
         let deadline = boundary.deadline(timeout);
-        let ask = Ask::new("kubernetes.settled", &(&target, timeout))?.of(target.to_string()).waits(deadline.until);
+        let ask = Ask::new("kubernetes.settled", &(&target, timeout))?.of(Target::to_string(&target)).waits(deadline.until);
         let look = async {
             let settled = match boundary.before(deadline, attempt.settled(&target)).await {
                 Some(settled) => settled,
@@ -50,7 +51,7 @@ impl wit::Host for StageState {
             // places in a list may be others by now: the way back is looked for each time
             let back = lifted!(call.read(WayBack { target: target.clone(), revision }).await?);
             let write = Write::Patch { kind: PatchKind::Json, patch: back.patch };
-            match call.try_write::<effect::Undo>(Request { target: target.clone(), write }, None).await? {
+            match call.try_write::<effect::Undo>(target.clone(), write, None).await? {
                 Tried::Outrun(_) if tries <= AGAIN => {}
                 tried => return Ok(tried.last().map(|_| back.revision)),
             }
@@ -74,7 +75,7 @@ impl wit::Host for StageState {
     }
 }
 
-async fn merge<M: effect::Manner>(call: &Call, target: Target, patch: serde_json::Value) -> Reply<()> {
+async fn merge<M: effect::Manner>(call: &Call, target: Place, patch: serde_json::Value) -> Reply<()> {
     let write = Write::Patch { kind: PatchKind::Merge, patch };
     Ok(call.write::<M>(target, write, None).await?.map(drop))
 }

@@ -1,7 +1,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use admission::{Kind, PatchKind, Request, Scene, Subresource, Target, Verb, Write};
+use admission::{Kind, PatchKind, Scene, Subresource, Verb, Write};
 use capability::testing;
 use pipeline::grant::Grant;
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::effect::{Get, List, Logs, Patch, Selection};
 use crate::grant::Schema;
+use crate::place::Place;
 
 const GRANT: &str = r#"kubernetes = { namespace = "shop", rules = [
   { resources = ["deployments"], names = ["api"], verbs = ["get", "patch"], fields = { "spec.replicas" = { max = 3 } } },
@@ -19,12 +20,12 @@ fn grant() -> Arc<dyn Grant> {
     testing::grant(&Schema, GRANT).unwrap()
 }
 
-fn target(group: &str, plural: &str, namespace: &str, name: &str) -> Target {
-    Target::one(Kind::new(group, "v1", plural).unwrap(), Some(namespace), name).unwrap()
+fn target(group: &str, plural: &str, namespace: &str, name: &str) -> Place {
+    Place::one(Kind::new(group, "v1", plural).unwrap(), Some(namespace), "shop", name).unwrap()
 }
 
-fn patch(target: Target, patch: Value) -> Change<Patch> {
-    Change { request: Request { target, write: Write::Patch { kind: PatchKind::Merge, patch } }, propagation: None, manner: PhantomData }
+fn patch(target: Place, patch: Value) -> Change<Patch> {
+    Change { target, write: Write::Patch { kind: PatchKind::Merge, patch }, propagation: None, manner: PhantomData }
 }
 
 fn deployment(replicas: u32) -> Value {
@@ -107,7 +108,7 @@ fn a_denial_says_what_is_missing() {
         remedy(rules.decide(&Read(logs), &())),
         "[stage.canary.grants.kubernetes]\n# one more of its rules\nrules = [{ resources = [\"pods/log\"], names = [\"api-1\"], verbs = [\"get\"] }]"
     );
-    let pods = Target::all(Kind::new("", "v1", "pods").unwrap(), Some("other")).unwrap();
+    let pods = Place::all(Kind::new("", "v1", "pods").unwrap(), Some("other"), "shop").unwrap();
     let list = List { target: pods, selection: Selection { labels: String::new(), fields: String::new() }, limit: 0, next: String::new() };
     let remedied = remedy(Rules { grant: None, ..rules }.decide(&Read(list.clone()), &()));
     assert_eq!(

@@ -50,3 +50,18 @@ async fn a_log_that_is_not_followed_ends() {
     assert_eq!(log.line().await.unwrap(), None);
     assert!(fake.asked()[0].uri.contains("container=api") && fake.asked()[0].uri.contains("sinceSeconds=2"));
 }
+
+#[tokio::test]
+async fn a_log_goes_on_behind_a_place() {
+    const WHOLE: &str = "2026-01-01T00:00:01Z one\n2026-01-01T00:00:01Z two\n2026-01-01T00:00:02Z three\n";
+    let fake = Fake::new(|_, _| Answer::Text(WHOLE.to_owned())).await;
+    let options = LogOptions { tail: Some(100), ..LogOptions::default() };
+    let mut first = fake.cluster().logs(&pod("api-1"), options.clone()).await.unwrap();
+    assert_eq!(first.line().await.unwrap().unwrap(), b"one\n");
+    assert_eq!(first.line().await.unwrap().unwrap(), b"two\n");
+    let place = serde_json::from_value(serde_json::to_value(first.place()).unwrap()).unwrap();
+    let mut second = fake.cluster().logs_from(&pod("api-1"), options, place).await.unwrap();
+    assert_eq!(second.line().await.unwrap().unwrap(), b"three\n");
+    assert_eq!(second.line().await.unwrap(), None);
+    assert!(fake.asked()[1].uri.contains("sinceTime=2026-01-01T00%3A00%3A01Z") && !fake.asked()[1].uri.contains("tailLines"));
+}

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Answer, Asked, Fake, cluster, pods};
-use crate::{Change, Selection, Watch};
+use crate::{Change, Known, Selection, Watch};
 
 fn object(name: &str, version: u32) -> Value {
     json!({ "metadata": { "namespace": "shop", "name": name, "uid": format!("u-{name}"), "resourceVersion": version.to_string() } })
@@ -133,4 +133,26 @@ async fn a_refusal_ends_it() {
     assert!(watch.next().await.unwrap().unwrap_err().is_forbidden());
     assert!(watch.next().await.is_none());
     assert_eq!(fake.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_watch_that_goes_on_tells_only_what_differs() {
+    let fake = Fake::new(|_, asked| match is_watch(asked) {
+        false => list(9, &[object("a", 1), object("b", 8), object("d", 9)]),
+        true => Answer::Open(lines(&[("MODIFIED", object("a", 10))])),
+    })
+    .await;
+    let mut known = Known::default();
+    for (change, told) in [
+        (Change::Added, object("a", 1)),
+        (Change::Added, object("b", 2)),
+        (Change::Added, object("c", 3)),
+        (Change::Added, object("gone", 3)),
+        (Change::Synced, Value::Null),
+        (Change::Deleted, object("gone", 4)),
+    ] {
+        known.told(change, told);
+    }
+    let mut watch = fake.cluster().watch_on(&pods(), &Selection::default(), known);
+    assert_eq!(told(&mut watch, 4).await, ["Modified b 8", "Added d 9", "Deleted c 3", "Modified a 10"]);
 }

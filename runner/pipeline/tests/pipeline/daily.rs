@@ -188,6 +188,10 @@ fn an_environment_is_for_its_branches_and_secrets_are_not_for_forks() {
     assert_eq!(run(uses, &|facts| branch(facts, "x", Trust::PullRequest)), Ok(true));
     assert!(run(uses, &|facts| branch(facts, "x", Trust::Fork)).unwrap_err().contains("a pull request from a fork gets none"));
     assert_eq!(run("", &|facts| branch(facts, "x", Trust::Fork)), Ok(true), "a stage without secrets runs");
+    let lent = "grants.http = [{ url = \"https://cluster.example/**\", methods = [\"GET\"] }]";
+    assert_eq!(run(lent, &|facts| branch(facts, "x", Trust::PullRequest)), Ok(true));
+    let refused = run(lent, &|facts| branch(facts, "x", Trust::Fork)).unwrap_err();
+    assert_eq!(refused, "it uses the runner's login, which a pull request from a fork does not get");
 }
 
 #[test]

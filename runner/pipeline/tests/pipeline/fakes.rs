@@ -33,6 +33,10 @@ impl Grant for FakeGrant {
     fn mounts(&self) -> Vec<MountRule> {
         self.mounts.clone()
     }
+
+    fn lends(&self) -> Option<&'static str> {
+        self.lines.iter().any(|line| line.contains("https://cluster.example")).then_some("the runner's login")
+    }
 }
 
 struct Files;

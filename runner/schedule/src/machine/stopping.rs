@@ -29,14 +29,9 @@ impl Schedule {
     /// What the attempt's end means, given that it may have been stopped.
     pub(super) fn judge(&self, stage: StageIndex, cause: Option<Cause>, outcome: Outcome) -> Outcome {
         let node = self.graph.node(stage);
-        // what a stage that was asked to stop said of how it left things
-        let said = match (&cause, &outcome) {
-            (Some(_), Outcome::Failed { kind: FailureKind::Failed, message, .. }) => format!(": {message}"),
-            _ => String::new(),
-        };
         let timed_out = |what: &str, timeout: Option<Duration>| Outcome::Failed {
             kind: FailureKind::TimedOut,
-            message: format!("{what} of {} passed{said}", humantime::format_duration(timeout.unwrap_or_default())),
+            message: format!("{what} of {} passed", humantime::format_duration(timeout.unwrap_or_default())),
             soft: node.soft_fail,
             denial: None,
         };
@@ -46,7 +41,7 @@ impl Schedule {
             (Some(Cause::RunTimeout), _) => timed_out("the run's timeout", self.graph.timeout()),
             (Some(Cause::FailFast | Cause::Signal), _) => {
                 let message = self.stop_reason.as_ref().map(StopReason::to_string).unwrap_or_default();
-                Outcome::Cancelled { message: format!("{message}{said}") }
+                Outcome::Cancelled { message }
             }
             (None, Outcome::Failed { kind, message, denial, .. }) => Outcome::Failed { kind, message, soft: node.soft_fail, denial },
             (None, outcome) => outcome,

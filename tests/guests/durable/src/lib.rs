@@ -10,6 +10,7 @@ mod chance;
 mod commands;
 mod docker;
 mod files;
+mod kubernetes;
 mod network;
 
 use runner_sdk::{Context, Failure, Outcome, Stage, outputs};
@@ -25,6 +26,9 @@ struct Settings {
     /// `127.0.0.1:5000/killed/a`: where the part `docker` may push.
     #[serde(default)]
     repository: String,
+    /// `namespace/name`: a Pod that the part `kubernetes` may enter.
+    #[serde(default)]
+    pod: String,
     parts: Vec<Part>,
 }
 
@@ -43,6 +47,8 @@ enum Part {
     Chance,
     /// An image and its containers.
     Docker,
+    /// Objects of a cluster, and a Pod.
+    Kubernetes,
     /// Writes `work/state.txt`: everything that is there.
     State,
     /// Looks at what an earlier stage left in `work/state.txt`.
@@ -65,6 +71,7 @@ impl Stage for Durable {
                 Part::Repeatable => commands::repeatable(diary.as_mut())?,
                 Part::Chance => chance::everything()?,
                 Part::Docker => docker::everything(&settings.repository)?,
+                Part::Kubernetes => kubernetes::everything(&settings.pod)?,
                 Part::State => files::state()?,
                 Part::Handed => files::handed()?,
             }

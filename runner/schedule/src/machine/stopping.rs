@@ -29,9 +29,14 @@ impl Schedule {
     /// What the attempt's end means, given that it may have been stopped.
     pub(super) fn judge(&self, stage: StageIndex, cause: Option<Cause>, outcome: Outcome) -> Outcome {
         let node = self.graph.node(stage);
+        // a stage that was told to stop and ended by itself says what has become of its work
+        let own = match &outcome {
+            Outcome::Failed { message, .. } if cause.is_some() && !message.is_empty() => format!("; {message}"),
+            _ => String::new(),
+        };
         let timed_out = |what: &str, timeout: Option<Duration>| Outcome::Failed {
             kind: FailureKind::TimedOut,
-            message: format!("{what} of {} passed", humantime::format_duration(timeout.unwrap_or_default())),
+            message: format!("{what} of {} passed{own}", humantime::format_duration(timeout.unwrap_or_default())),
             soft: node.soft_fail,
             denial: None,
         };
@@ -41,7 +46,7 @@ impl Schedule {
             (Some(Cause::RunTimeout), _) => timed_out("the run's timeout", self.graph.timeout()),
             (Some(Cause::FailFast | Cause::Signal), _) => {
                 let message = self.stop_reason.as_ref().map(StopReason::to_string).unwrap_or_default();
-                Outcome::Cancelled { message }
+                Outcome::Cancelled { message: format!("{message}{own}") }
             }
             (None, Outcome::Failed { kind, message, denial, .. }) => Outcome::Failed { kind, message, soft: node.soft_fail, denial },
             (None, outcome) => outcome,

@@ -333,7 +333,7 @@ fn the_first_signal_gives_grace_and_the_second_none() {
     assert_eq!(run.wake(), Some(15.0));
     assert_eq!(run.pass("a", 6.0), "settle a#1 passed 6s");
     assert_eq!(run.send(Input::Signal(Signal::Interrupt), 7.0), "kill b#1");
-    assert_eq!(run.fail("b", 7.5), "settle b#1 cancelled(interrupted) 7.5s, done Interrupted");
+    assert_eq!(run.fail("b", 7.5), "settle b#1 cancelled(interrupted; it did) 7.5s, done Interrupted");
     assert_eq!(run.send(Input::Signal(Signal::Interrupt), 8.0), "", "after the end there is nothing to stop");
 
     let mut run = Run::new(nodes(), 2);
@@ -341,7 +341,7 @@ fn the_first_signal_gives_grace_and_the_second_none() {
     run.send(Input::Signal(Signal::Terminate), 5.0);
     assert_eq!(run.tick(15.0), "kill a#1, kill b#1");
     run.fail("a", 15.1);
-    assert_eq!(run.fail("b", 15.1), "settle b#1 cancelled(terminated) 15.1s, done Terminated");
+    assert_eq!(run.fail("b", 15.1), "settle b#1 cancelled(terminated; it did) 15.1s, done Terminated");
 }
 
 #[test]
@@ -388,7 +388,10 @@ fn fail_fast_stops_success_stages_and_lets_rollback_and_notification_run() {
          settle image#0 blocked(Stopping) 0ns, settle audit#0 blocked(Stopping) 0ns, start rollback#1"
     );
     assert_eq!(run.wake(), Some(11.0));
-    assert_eq!(run.fail("test", 2.0), "settle test#1 cancelled(stage `lint` failed and the run is to fail fast) 2s, start notify#1");
+    assert_eq!(
+        run.fail("test", 2.0),
+        "settle test#1 cancelled(stage `lint` failed and the run is to fail fast; it did) 2s, start notify#1"
+    );
     assert_eq!(run.pass("rollback", 3.0), "settle rollback#1 passed 2s");
     assert_eq!(run.pass("notify", 3.0), "settle notify#1 passed 1s, done Failed");
 }
@@ -411,7 +414,7 @@ fn a_signal_during_fail_fast_stops_the_rest_too() {
     run.start();
     assert!(run.fail("a", 1.0).ends_with("start b#1"));
     assert_eq!(run.send(Input::Signal(Signal::Interrupt), 2.0), "stopping: interrupted, stop b#1");
-    assert_eq!(run.fail("b", 3.0), "settle b#1 cancelled(interrupted) 2s, done Interrupted");
+    assert_eq!(run.fail("b", 3.0), "settle b#1 cancelled(interrupted; it did) 2s, done Interrupted");
 }
 
 #[test]

@@ -72,5 +72,5 @@ fn a_superseded_run_ends_like_an_interrupted_one() {
     );
     assert_eq!(run.send(Input::Superseded("10".to_owned()), 1.5), "", "once is enough");
     assert_eq!(run.send(Input::Signal(Signal::Interrupt), 2.0), "kill deploy#1");
-    assert_eq!(run.fail("deploy", 3.0), "settle deploy#1 cancelled(superseded by run 9) 3s, done Interrupted");
+    assert_eq!(run.fail("deploy", 3.0), "settle deploy#1 cancelled(superseded by run 9; it did) 3s, done Interrupted");
 }

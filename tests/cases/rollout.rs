@@ -59,7 +59,7 @@ fn a_version_is_rolled_out_undone_and_restarted() {
     assert_eq!(jobs, "1", "the migration ran");
 
     // one that there is no image of: it says so, and all is as it was
-    deploy("container = \"api\"\nimage = \"runner-test/service:missing\"\ndeadline = \"30s\"").expect(1).says("service:missing");
+    deploy("container = \"api\"\nimage = \"runner-test/service:missing\"\ndeadline = \"60s\"").expect(1).says("service:missing");
     assert_eq!(image(&namespace, "api-stable"), "runner-test/service:2 2");
 
     // a migration that fails ends it before anything has changed
@@ -106,7 +106,7 @@ fn blue_and_green_are_switched_and_switched_back() {
     );
     let deploy = |image: &str, contains: &str| {
         let with = format!(
-            "container = \"api\"\nimage = \"runner-test/service:{image}\"\ndeadline = \"30s\"\n\
+            "container = \"api\"\nimage = \"runner-test/service:{image}\"\ndeadline = \"60s\"\n\
              strategy = {{ blue-green = {{ deployments = [\"api-blue\", \"api-green\"], service = \"api\", preview = \"api-preview\", keep = \"4s\", \
              checks = [{{ path = \"/health\", contains = \"{contains}\" }}] }} }}"
         );

@@ -1,5 +1,7 @@
 //! The plugin `rollout` on a real cluster: real Pods of the quickstart's service, and requests while they come and go.
 
+use std::time::{Duration, Instant};
+
 use end_to_end::{Cluster, Namespace, Project, Visitors, cluster};
 
 use crate::RUNNER;
@@ -122,13 +124,25 @@ fn blue_and_green_are_switched_and_switched_back() {
     deploy("1", "something else").run(&["exec", "--format", "plain", "--verbose"]).expect(1).says("something else");
     assert_eq!((serving().as_str(), image(&namespace, "api-green").as_str()), ("green", "runner-test/service:2 2"));
 
+    // somebody stops it after the switch: back, and nobody notices that either
+    let stopped = deploy("1", "ok");
+    stopped.replace("pipeline.toml", "keep = \"4s\"", "keep = \"2m\"");
+    let running = stopped.start(&["exec", "--format", "plain", "--verbose", "--grace", "60s"]);
+    let began = Instant::now();
+    while serving() != "blue" {
+        assert!(began.elapsed() < Duration::from_secs(90), "it was never switched");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    running.signal("INT");
+    running.finish().expect(130);
+    assert_eq!((serving().as_str(), image(&namespace, "api-green").as_str()), ("green", "runner-test/service:2 2"));
+    let (asked, bad) = visitors.done();
+    assert!(asked > 400 && bad.is_empty(), "{} of {asked}: {bad:#?}", bad.len());
+
     // it crashes a while after it was switched to: back at once
     let crash = deploy("crash", "ok");
     crash.replace("pipeline.toml", "keep = \"4s\"", "keep = \"60s\"");
     crash.run(&["exec", "--format", "plain", "--verbose"]).expect(1);
     assert_eq!((serving().as_str(), image(&namespace, "api-green").as_str()), ("green", "runner-test/service:2 2"));
-    let (asked, bad) = visitors.done();
-    assert!(asked > 200, "{asked}");
-    let lost: Vec<&String> = bad.iter().collect();
-    println!("{} of {asked} requests were lost to a version that crashed: {lost:?}", lost.len());
 }

@@ -181,7 +181,7 @@ fn a_cancelled_canary_goes_back_or_stays() {
         let visitors = Visitors::of(&namespace, "api");
         let more = format!("on-cancel = \"{setting}\"\n");
         let project = project(&cluster, &namespace, &prometheus, "2", steps, &more);
-        let running = project.start(&["exec", "--format", "plain", "--verbose", "--grace", "60s"]);
+        let running = project.start(&["exec", "--format", "plain", "--verbose", "--grace", "60"]);
         running.wait_until("✓ set-weight 10%");
         running.signal("INT");
         let finished = running.finish().expect(130);

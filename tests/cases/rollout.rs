@@ -127,7 +127,7 @@ fn blue_and_green_are_switched_and_switched_back() {
     // somebody stops it after the switch: back, and nobody notices that either
     let stopped = deploy("1", "ok");
     stopped.replace("pipeline.toml", "keep = \"4s\"", "keep = \"2m\"");
-    let running = stopped.start(&["exec", "--format", "plain", "--verbose", "--grace", "60s"]);
+    let running = stopped.start(&["exec", "--format", "plain", "--verbose", "--grace", "60"]);
     let began = Instant::now();
     while serving() != "blue" {
         assert!(began.elapsed() < Duration::from_secs(90), "it was never switched");

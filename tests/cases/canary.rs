@@ -40,7 +40,7 @@ container = "api"
 image = "runner-test/service:{image}"
 steps = {steps}
 prometheus = "{prometheus}"
-deadline = "20s"
+deadline = "40s"
 {more}
 [[stage.canary.with.metrics]]
 name = "error-rate"
@@ -181,7 +181,7 @@ fn a_cancelled_canary_goes_back_or_stays() {
         let visitors = Visitors::of(&namespace, "api");
         let more = format!("on-cancel = \"{setting}\"\n");
         let project = project(&cluster, &namespace, &prometheus, "2", steps, &more);
-        let running = project.start(&["exec", "--format", "plain", "--verbose"]);
+        let running = project.start(&["exec", "--format", "plain", "--verbose", "--grace", "60s"]);
         running.wait_until("✓ set-weight 10%");
         running.signal("INT");
         let finished = running.finish().expect(130);

@@ -79,6 +79,9 @@ fn objects_are_read_watched_and_written() {
             op("delete", made),
             op("get", made),
             op("patch", &format!("{AT}, patch = '{{\"spec\":{{\"replicas\":\"two\"}}}}'")),
+            op("create", &format!("{made}, {}", map("{\"a\":\"1\"}"))),
+            op("patch", &format!("{made}, patch = '{{\"data\":{{\"z\":\"1\"}}}}'")),
+            op("get", &format!("{made}, pointer = \"/metadata/managedFields/0/manager\"")),
         ],
     );
     let expected = [
@@ -107,12 +110,7 @@ fn objects_are_read_watched_and_written() {
     assert_eq!(answers[17], "ok ");
     assert!(answers[18].starts_with("error") && answers[19].starts_with("error"), "{answers:#?}");
     assert!(answers[20].starts_with("refused bound"), "{}", answers[20]);
-    // each stage is a field manager of its own
-    assert!(
-        namespace
-            .run(&["get", "deployment", "api-stable", "--output", "yaml", "--show-managed-fields"])
-            .contains("manager: runner/tries/try")
-    );
+    assert_eq!(answers[23].replace('\\', ""), "ok \"runner/tries/try\"", "each stage is a field manager of its own");
 }
 
 #[test]
@@ -145,7 +143,8 @@ fn pods_are_read_entered_and_reached() {
     );
     assert_eq!(answers[0], "ok 3 false: out\\n");
     assert_eq!(answers[1], "ok -1 true: ");
-    assert!(answers[2].starts_with("error"), "{}", answers[2]);
+    // some runtimes say it as a program would
+    assert!(answers[2].contains("no-such-program"), "{}", answers[2]);
     assert!(answers[3].starts_with("error") && answers[3].contains("no-such-pod"), "{}", answers[3]);
     assert!(answers[5].contains("said inside") && answers[6].contains("said inside"), "{answers:#?}");
     assert!(answers[7].contains("200") && answers[8].contains("200"), "{answers:#?}");

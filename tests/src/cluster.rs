@@ -155,7 +155,7 @@ kind: Deployment
 metadata: {{ name: {name}-{track} }}
 spec:
   replicas: {replicas}
-  progressDeadlineSeconds: 20
+  progressDeadlineSeconds: 45
   selector: {{ matchLabels: {{ app: {name}, track: {track} }} }}
   strategy: {{ rollingUpdate: {{ maxSurge: 1, maxUnavailable: 0 }} }}
   template:

@@ -1,6 +1,6 @@
 //! May this stage have this of the cluster? A pure function of the grant, what is asked, and for writes what was seen. The rules are `admission`'s.
 
-use admission::{Admission, Look, Refusal};
+use admission::{Admission, Look, PatchKind, Refusal, Write};
 use capability::{Decision, Denial, Effect, Nothing, Policy};
 use secret::Held;
 
@@ -45,8 +45,11 @@ impl<M: Manner> Policy<Change<M>> for Rules<'_> {
         match (self.ruled(|rules| rules.admit(&request, seen.scene.as_ref())), &seen.scene) {
             (Err(denial), _) => Decision::Deny(denial),
             (Ok(Admission::Granted), Some(_)) => Decision::Allow,
-            // whether it was written could not be told later
-            (Ok(Admission::Granted), None) => looking(Look { before: true, ..Look::default() }, false),
+            // whether it was written could not be told later; of a patch that is no mere setting of values, not without what it makes
+            (Ok(Admission::Granted), None) => {
+                let dry_run = matches!(change.write, Write::Patch { kind: PatchKind::Json, .. });
+                looking(Look { before: true, dry_run, ..Look::default() }, false)
+            }
             (Ok(Admission::Look(look)), None) => looking(Look { before: true, ..look }, true),
             (Ok(Admission::Look(_)), Some(_)) => {
                 Decision::Deny(Denial::new("bad-patch", "what was seen of the object does not tell what the write would do"))

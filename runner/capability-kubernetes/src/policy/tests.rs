@@ -1,7 +1,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use admission::{Kind, PatchKind, Scene, Subresource, Verb, Write};
+use admission::{Kind, Scene, Subresource, Verb};
 use capability::testing;
 use pipeline::grant::Grant;
 use serde_json::{Value, json};

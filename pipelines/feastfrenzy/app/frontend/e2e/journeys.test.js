@@ -155,6 +155,7 @@ suite('the canteen', () => {
     assert.deepEqual([health.status, health.body.status], [200, 'ok']);
     const ready = await (await network(`${programs.backend.url}/health/ready`)).json();
     assert.deepEqual(ready, { ready: true, database: true, cache: true });
+    assert.equal((await call('GET', '/api/products')).status, 200);
     const metrics = await (await network(`${programs.backend.url}/metrics`)).text();
     assert.match(metrics, /^http_requests_total\{method="GET",route="\/api\/products",status="200"\} \d+$/m);
     assert.deepEqual(programs.backend.said.filter((line) => !line.startsWith('listening')), []);

@@ -49,7 +49,18 @@ impl Project {
 
     /// The log of a stage's first attempt.
     pub fn log(&self, stage: &str) -> PathBuf {
-        self.path().join(format!(".runner/runs/{}/logs/{stage}.1.log", self.the_run()))
+        let folder = self.path().join(format!(".runner/runs/{}/logs", self.the_run()));
+        // an id that is no file name, such as that of an instance of a matrix, is told apart by a piece of its digest
+        let plain: String = stage.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' }).collect();
+        if plain == stage {
+            return folder.join(format!("{stage}.1.log"));
+        }
+        let begins = format!("{}-", plain.trim_end_matches('-'));
+        let digest = |name: &str| name.strip_prefix(&begins)?.strip_suffix(".1.log").map(str::len);
+        let mut logs = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let log = logs.find(|path| path.file_name().and_then(|name| name.to_str()).and_then(digest) == Some(8));
+        // a stage that said nothing has none
+        log.unwrap_or_else(|| folder.join(begins))
     }
 
     /// Removes everything but what the runner keeps, and `keep`.

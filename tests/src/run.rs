@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// No run of a test takes longer; one that does is killed, and the test fails.
+/// No run of a test takes longer, unless the test says so; one that does is killed, and the test fails.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A folder of its own with a pipeline, gone when dropped.
@@ -147,7 +147,7 @@ impl Project {
         let mut child = self.command(through, arguments).spawn().expect("the runner starts");
         let stdout = Stream::of(child.stdout.take().expect("piped"));
         let stderr = Stream::of(child.stderr.take().expect("piped"));
-        Running { child, stdout, stderr, began: Instant::now() }
+        Running { child, stdout, stderr, began: Instant::now(), patience: PATIENCE }
     }
 }
 
@@ -157,6 +157,7 @@ pub struct Running {
     stdout: Stream,
     stderr: Stream,
     began: Instant,
+    patience: Duration,
 }
 
 /// What a process prints, while it does.
@@ -189,6 +190,13 @@ impl Stream {
 }
 
 impl Running {
+    /// It may take this long.
+    #[must_use]
+    pub fn for_up_to(mut self, patience: Duration) -> Running {
+        self.patience = patience;
+        self
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -222,10 +230,10 @@ impl Running {
             if let Some(status) = self.child.try_wait().expect("the runner can be waited for") {
                 break status;
             }
-            if self.began.elapsed() > PATIENCE {
+            if self.began.elapsed() > self.patience {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
-                panic!("the runner did not end in {PATIENCE:?}: {}", self.stdout.whole());
+                panic!("the runner did not end in {:?}: {}", self.patience, self.stdout.whole());
             }
             std::thread::sleep(Duration::from_millis(5));
         };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::Namespace;
 
-/// Somebody who asks for the products, forty times a second, and takes down whatever is no answer.
+/// Somebody who asks forty times a second, and takes down whatever is no answer.
 pub struct Visitors {
     over: Arc<AtomicBool>,
     bad: Arc<Mutex<Vec<String>>>,
@@ -17,7 +17,12 @@ pub struct Visitors {
 }
 
 impl Visitors {
+    /// Of the products of the quickstart's service.
     pub fn of(namespace: &Namespace<'_>, service: &str) -> Visitors {
+        Visitors::at(namespace, service, "/products")
+    }
+
+    pub fn at(namespace: &Namespace<'_>, service: &str, path: &'static str) -> Visitors {
         let address: SocketAddr = format!("{}:80", namespace.address(service)).parse().expect("an address");
         let (over, bad) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (until, noted) = (over.clone(), bad.clone());
@@ -28,7 +33,7 @@ impl Visitors {
                 let (at, noted) = (asked, noted.clone());
                 // each on its own, so that a slow one holds back nobody
                 std::thread::spawn(move || {
-                    if let Err(why) = visit(address) {
+                    if let Err(why) = visit(address, path) {
                         noted.lock().expect("a list").push(format!("request {at}: {why}"));
                     }
                 });
@@ -51,11 +56,11 @@ impl Visitors {
     }
 }
 
-fn visit(address: SocketAddr) -> Result<(), String> {
+fn visit(address: SocketAddr, path: &str) -> Result<(), String> {
     let told = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).map_err(told)?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(told)?;
-    stream.write_all(b"GET /products HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n").map_err(told)?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n").as_bytes()).map_err(told)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).map_err(told)?;
     let line = answer.lines().next().unwrap_or("no answer");

@@ -4,8 +4,15 @@ import { start } from './service.js';
 import { SettingsError, settingsFrom } from './settings.js';
 
 try {
-  const service = await start(settingsFrom(process.env));
+  const settings = settingsFrom(process.env);
+  const service = await start(settings);
   console.error(`listening on port ${service.port}`);
+  if (settings.crashAfter !== undefined) {
+    setTimeout(() => {
+      console.error('a crash on purpose: CRASH_AFTER_MS is set');
+      process.exit(1);
+    }, settings.crashAfter);
+  }
   for (const signal of ['SIGTERM', 'SIGINT']) {
     process.once(signal, async () => {
       await service.end();

@@ -1,6 +1,7 @@
 // Puts the parts together, starts them in order, and ends them in the opposite one.
 
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Canteen } from './canteen.js';
 import { Database } from './database.js';
@@ -35,7 +36,7 @@ export async function start(settings, { log = console.error, prefix } = {}) {
 
     const readiness = async () => {
       const [database, cache] = await Promise.all([store, sessions].map((part) => part.ready().then(() => true, () => false)));
-      return { ready: database && cache && !ending, database, cache };
+      return { ready: database && cache && !ending && !settings.failReady, database, cache };
     };
     const server = createServer({
       routes: routes({ canteen, metrics, faults: faults(settings), settings, readiness }),
@@ -48,9 +49,11 @@ export async function start(settings, { log = console.error, prefix } = {}) {
 
     return {
       port: server.address().port,
-      // Takes no new connections, answers what has begun, then lets go of the database and the cache.
+      // Is not ready any more, and serves on for a while: whoever spreads requests over several has to hear of it. Then it takes no new connections, answers what
+      // has begun, and lets go of the database and the cache.
       async end() {
         ending = true;
+        if (settings.drain > 0) await sleep(settings.drain);
         server.close();
         server.closeIdleConnections();
         await once(server, 'close');

@@ -7,6 +7,8 @@ const defaults = {
   ERROR_RATE: '0',
   LATENCY_MS: '0',
   FAIL_HEALTH: 'false',
+  FAIL_READY: 'false',
+  DRAIN_MS: '0',
   SESSION_MINUTES: '60',
 };
 
@@ -45,6 +47,9 @@ export function settingsFrom(environment) {
     errorRate: number('ERROR_RATE', 0, 1),
     latency: number('LATENCY_MS', 0, 60_000),
     failHealth: text('FAIL_HEALTH') === 'true',
+    failReady: text('FAIL_READY') === 'true',
+    crashAfter: text('CRASH_AFTER_MS') && number('CRASH_AFTER_MS', 0, 86_400_000),
+    drain: number('DRAIN_MS', 0, 60_000),
     sessionSeconds: number('SESSION_MINUTES', 1, 1440) * 60,
     databaseUrl: url('DATABASE_URL', 'mysql', 'mariadb'),
     redisUrl: url('REDIS_URL', 'redis', 'rediss'),

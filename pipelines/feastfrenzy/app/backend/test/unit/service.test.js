@@ -22,6 +22,24 @@ test('unwell on purpose', async (t) => {
   assert.equal((await service.get('/health')).status, 500);
 });
 
+test('never ready on purpose', async (t) => {
+  const service = await served(t, { FAIL_READY: 'true' });
+  assert.equal((await service.get('/health/ready')).status, 503);
+  assert.equal((await service.get('/health')).status, 200);
+});
+
+test('one that is asked to end is not ready and serves on for a while', async () => {
+  const service = await serve({ DRAIN_MS: '300' });
+  const began = performance.now();
+  const ended = service.end();
+  assert.equal((await service.get('/health/ready')).status, 503);
+  assert.equal((await service.get('/health')).status, 200);
+  assert.equal((await service.get('/api/products')).status, 200);
+  await ended;
+  assert.ok(performance.now() - began >= 299);
+  await assert.rejects(service.get('/health'));
+});
+
 test('an error rate hits the API and not the metrics', async (t) => {
   const service = await served(t, { ERROR_RATE: '0.5' });
   const statuses = [];

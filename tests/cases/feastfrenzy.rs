@@ -57,20 +57,25 @@ fn runs(command: &mut Command) {
     assert!(output.status.success(), "{command:?}\n{said}\n{complained}");
 }
 
-/// An image of the programs as they are, called version `first`, built by hand and pushed: by its digest.
-fn first(engine: &Docker, images: &ImageRegistry, project: &Project, app: &str) -> String {
-    let folder = project.path().join("app").join(app);
-    if app == "backend" {
-        let arguments = ["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", ".npm"];
-        runs(Command::new("npm").args(arguments).current_dir(&folder));
-    }
-    let image = format!("{}/feastfrenzy/{app}:first", images.address());
-    let arguments = ["--network", "none", "--build-arg", "BASE=runner-test/node:20", "--build-arg", "VERSION=first", "--tag", &image, "."];
-    // the older builder leaves images without a name behind
-    runs(Command::new("docker").env("DOCKER_BUILDKIT", "1").arg("build").args(arguments).current_dir(&folder));
-    engine.run(&["push", "--quiet", &image]);
-    let (_, digest) = asked(images, &format!("{app}/manifests/first"));
-    format!("{}/feastfrenzy/{app}@{digest}", images.address())
+/// Images of the programs as they are, called version `first` and built by a run of their own: by their digests.
+fn first(images: &ImageRegistry, project: &Project) -> [String; 2] {
+    let arguments = ["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", ".npm"];
+    runs(Command::new("npm").args(arguments).current_dir(project.path().join("app/backend")));
+    let image = format!("{}/feastfrenzy/${{matrix.app}}:first", images.address());
+    project.write(
+        "first.toml",
+        format!(
+            "format = 1\nname = \"first\"\n[stage.image]\nuses = \"build-image\"\nmatrix = {{ app = [\"backend\", \"frontend\"] }}\ntimeout = \"10m\"\n\
+             with = {{ context = \"app/${{matrix.app}}\", tags = [\"{image}\"], build-args = {{ BASE = \"runner-test/node:20\", VERSION = \"first\" }} }}\n\
+             [stage.image.grants]\nfiles = [{{ path = \"app\", access = \"read\" }}]\n\
+             docker = {{ build = [\"{image}\"], from = [\"runner-test/node:20\"], push = [\"{image}\"] }}\n"
+        ),
+    );
+    project.start(&["exec", "first.toml"]).for_up_to(Duration::from_secs(300)).finish().expect(0);
+    ["backend", "frontend"].map(|app| {
+        let (_, digest) = asked(images, &format!("{app}/manifests/first"));
+        format!("{}/feastfrenzy/{app}@{digest}", images.address())
+    })
 }
 
 /// The manifests as they ship, with these images: four Pods of the backend, which are enough for a small machine, and two of the frontend.
@@ -128,7 +133,7 @@ fn feastfrenzy_is_delivered() {
     by_hand.hands_on_npm();
     packages.hands_on_npm();
     let before = feastfrenzy(&images, &by_hand);
-    let [backend, frontend] = ["backend", "frontend"].map(|app| first(&engine, &images, &before, app));
+    let [backend, frontend] = first(&images, &before);
     let namespace = canteen(&cluster, &backend, &frontend);
 
     let receivers = Receivers::start();

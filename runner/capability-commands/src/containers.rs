@@ -22,6 +22,7 @@ use docker::{Ceilings, Container, ContainerSpec, EngineError, Image, Mount, Netw
 use futures::{Stream, StreamExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OnceCell, mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::grant::{CommandsGrant, Within};
 use crate::jail::{BindKind, ExitStatus, HOME};
@@ -44,6 +45,8 @@ pub struct StageContainers {
     /// A program has a name that others reach it by.
     named: AtomicBool,
     hosts: Mutex<BTreeSet<String>>,
+    /// One task for each container, until it is gone.
+    watched: Mutex<JoinSet<()>>,
 }
 
 /// One program.
@@ -71,6 +74,7 @@ impl StageContainers {
             user: OnceCell::new(),
             named: AtomicBool::new(false),
             hosts: Mutex::default(),
+            watched: Mutex::default(),
         }
     }
 
@@ -78,11 +82,12 @@ impl StageContainers {
     pub fn warm(self: &Arc<Self>, within: &Within) {
         let (this, reference) = (self.clone(), within.image.clone());
         tokio::spawn(async move {
-            if let Ok(engine) = this.pod.engine().await
-                && let Ok(Some(image)) = engine.image(&reference).await
-            {
-                let _ = this.image.set(image);
-            }
+            // who starts a program meanwhile waits for this answer, and asks no second time
+            let found = this.image.get_or_try_init(|| async {
+                let image = this.pod.engine().await.map_err(drop)?.image(&reference).await;
+                image.ok().flatten().ok_or(())
+            });
+            let _ = found.await;
         });
     }
 
@@ -133,17 +138,21 @@ impl StageContainers {
         };
         let engine = self.pod.engine().await.map_err(failed)?;
         let container = engine.run(self.pod.owner(), &spec).await.map_err(|error| not_started(&program.program, error))?;
-        Ok(Running::watch(container, program.program, program.stdout, program.stderr))
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        while watched.try_join_next().is_some() {}
+        Ok(Running::watch(container, program.program, program.stdout, program.stderr, &mut watched))
     }
 
-    /// Takes away all that is left.
+    /// Takes away all that is left, and returns when it is gone.
     ///
     /// # Errors
     /// In words for people.
     pub async fn end(&self) -> Result<(), String> {
-        let ended = self.pod.end().await.map_err(|error| error.to_string());
+        let mut watched = std::mem::take(&mut *self.watched.lock().unwrap_or_else(PoisonError::into_inner));
+        // those whose program has ended are on their way already; what finds them still there waits for the same
+        let (ended, ()) = tokio::join!(self.pod.end(), async { while watched.join_next().await.is_some() {} });
         self.stand_ins.remove();
-        ended
+        ended.map_err(|error| error.to_string())
     }
 
     /// A program that reaches nobody, and is reached by nobody, needs no pod.
@@ -313,14 +322,14 @@ struct Ended {
 }
 
 impl Running {
-    fn watch(container: Container, program: String, stdout: OwnedFd, stderr: OwnedFd) -> Running {
+    fn watch(container: Container, program: String, stdout: OwnedFd, stderr: OwnedFd, tasks: &mut JoinSet<()>) -> Running {
         let (told, ended) = watch::channel(None);
         let (signals, wanted) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             let ended = end(&container, &program, stdout, stderr, wanted).await;
-            // before its end is told, so that nothing of it is left when others go on; what can't be removed is swept
-            let _ = container.remove().await;
             told.send_replace(Some(ended));
+            // nothing runs in it any more, and whoever waits for the program does not wait for the engine's tidying up; what can't be removed is swept
+            let _ = container.remove().await;
         });
         Running { signals, ended, signalled: AtomicBool::new(false) }
     }
@@ -341,7 +350,7 @@ impl Running {
         }
     }
 
-    /// Waits until it has ended and its container is gone. The same answer every time.
+    /// Waits until it has ended. The same answer every time.
     pub async fn wait(&self) -> (ExitStatus, Option<String>) {
         let ended = match self.ended.clone().wait_for(Option::is_some).await {
             Ok(ended) => ended.clone(),

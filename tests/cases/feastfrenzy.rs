@@ -225,6 +225,7 @@ fn feastfrenzy_is_delivered() {
     for stage in stages {
         project.replayed(stage).same("same");
     }
+    project.run(&["replay", "--format", "plain", "latest"]).expect(0).says("REPLAYED the whole run: 20 attempts in ");
     engine.nothing_left();
 }
 

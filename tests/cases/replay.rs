@@ -26,6 +26,9 @@ fn quickstart_is_replayed_from_its_record_alone() {
         assert!(replayed.verdict()["outcome"].as_str().expect("text").contains(&told.ended(stage).message), "{stage}");
     }
     assert!(!project.path().join("shop").exists(), "a replay made files");
+    let whole = project.run(&["replay", "--format", "plain", &project.the_run()]).expect(0);
+    whole.says("REPLAYED the whole run: 5 attempts in ").says("REPLAYED lint attempt 1: ").never_says("[lint]");
+    project.run(&["replay", &project.the_run(), "--attempt", "1"]).expect(2).says("<STAGE>");
     let plain = project.run(&["replay", "--format", "plain", &project.the_run(), "audit"]).expect(0);
     plain.says("REPLAYED").says("same log, outputs and outcome: passed");
 }

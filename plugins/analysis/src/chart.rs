@@ -1,5 +1,6 @@
 //! Measurements in one line, for a report that is read in a log.
 
+use crate::describe::number;
 use crate::metric::Point;
 
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -13,8 +14,8 @@ pub fn chart(points: &[Point], width: usize) -> String {
     let bars: String =
         points.iter().map(|point| point.value.filter(|value| value.is_finite()).map_or('·', |value| bar(value, low, high))).collect();
     let reach = match low.is_finite() {
-        true if low < high => format!("{low} … {high}"),
-        true => format!("{low}"),
+        true if low < high => format!("{} … {}", number(low), number(high)),
+        true => number(low),
         false => "no number".to_owned(),
     };
     format!("{bars}  {reach} in {} s", last.at.saturating_sub(first.at).as_secs())

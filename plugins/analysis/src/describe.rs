@@ -18,9 +18,9 @@ pub fn describe(probe: &Probe, side: &Side, tallies: &[&Tally]) -> Vec<String> {
             lines.push(format!("values     {drawn}"));
         }
         if let Some(last) = tally.points().last() {
-            let number = |value: Option<f64>| value.map_or_else(|| "no number".to_owned(), |value| value.to_string());
-            let beside = last.stable.map(|stable| format!(", beside {stable}")).unwrap_or_default();
-            lines.push(format!("last       {}{beside}, {} after it began to be measured", number(last.value), time(last.at)));
+            let value = last.value.map_or_else(|| "no number".to_owned(), number);
+            let beside = last.stable.map(|stable| format!(", beside {}", number(stable))).unwrap_or_default();
+            lines.push(format!("last       {value}{beside}, {} after it began to be measured", time(last.at)));
         }
         match tally.standing() {
             Standing::Held(why) => lines.push(format!("held       {why}")),
@@ -29,6 +29,15 @@ pub fn describe(probe: &Probe, side: &Side, tallies: &[&Tally]) -> Vec<String> {
         }
     }
     lines
+}
+
+/// With six digits that mean something, `0.0606061`, and not what a division leaves behind them; whole numbers are told whole.
+pub fn number(value: f64) -> String {
+    if value.abs() >= 1e5 {
+        return value.round().to_string();
+    }
+    let rounded: Result<f64, _> = format!("{value:.5e}").parse();
+    rounded.unwrap_or(value).to_string()
 }
 
 /// `2m 5s`
@@ -43,6 +52,12 @@ pub fn time(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers() {
+        let written = [2.0 / 33.0, 1.0, 0.05, -1500.25, 1_234_567.0, f64::NAN].map(number);
+        assert_eq!(written, ["0.0606061", "1", "0.05", "-1500.25", "1234567", "NaN"]);
+    }
 
     #[test]
     fn times() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::compare::{Judgement, Margins, compare};
 use crate::condition::{Condition, Values};
+use crate::describe::number;
 use crate::reading::Reading;
 
 /// So many of the last measurements are compared by their ranks.
@@ -204,21 +205,22 @@ impl Tally {
         }
         let Some(result) = numbers[0] else { return Said::Nothing("nothing was measured".to_owned()) };
         let values = Values { result, stable: numbers[1] };
-        let beside = numbers[1].map(|stable| format!(" beside {stable}")).unwrap_or_default();
+        let beside = numbers[1].map(|stable| format!(" beside {}", number(stable))).unwrap_or_default();
+        let told = number(result);
         let holds = |condition: &Option<Condition>| condition.as_ref().map(|condition| condition.holds(values)).transpose();
         match (holds(&self.conditions.failure), holds(&self.conditions.success)) {
             // what can't be told is no answer, even if the other condition has one; but a failure that is certain is one
             (Ok(Some(true)), _) => {
                 let source = self.conditions.failure.as_ref().map(Condition::source).unwrap_or_default();
-                Said::Failure(format!("{result}{beside} is a failure by `{source}`"))
+                Said::Failure(format!("{told}{beside} is a failure by `{source}`"))
             }
             (Err(why), _) | (_, Err(why)) => Said::Nothing(why),
             (Ok(_), Ok(Some(true))) | (Ok(Some(false)), Ok(None)) => self.by_ranks(),
             (Ok(None), Ok(Some(false))) => {
                 let source = self.conditions.success.as_ref().map(Condition::source).unwrap_or_default();
-                Said::Failure(format!("{result}{beside} does not keep `{source}`"))
+                Said::Failure(format!("{told}{beside} does not keep `{source}`"))
             }
-            (Ok(Some(false)), Ok(Some(false))) => Said::Nothing(format!("{result}{beside} is neither a success nor a failure")),
+            (Ok(Some(false)), Ok(Some(false))) => Said::Nothing(format!("{told}{beside} is neither a success nor a failure")),
             (Ok(None), Ok(None)) if self.conditions.ranks.is_some() => self.by_ranks(),
             (Ok(None), Ok(None)) => Said::Nothing("there is no condition that could tell".to_owned()),
         }

@@ -39,6 +39,7 @@ impl Stage for Metrics {
         let all = measured.len();
         report::add_tests(measured.into_iter().map(|one| one.case));
         match bad.as_slice() {
+            [] if all == 1 => Ok(Outcome::new("1 metric is well")),
             [] => Ok(Outcome::new(format_args!("{all} metrics are well"))),
             [first] => Err(Failure::failed(first)),
             [first, others @ ..] => Err(Failure::failed(format_args!("{first} (and {} more)", others.len()))),

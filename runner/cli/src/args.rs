@@ -259,16 +259,16 @@ impl From<InDoubt> for capability::InDoubt {
 pub struct Replay {
     /// The run: its id, the beginning of it, or `latest`
     pub run: String,
-    /// The stage, as `plan` and `show` name it
-    pub stage: String,
+    /// The stage, as `plan` and `show` name it [default: every attempt of every stage that ran]
+    pub stage: Option<String>,
     /// Which attempt [default: the last]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", requires = "stage")]
     pub attempt: Option<u32>,
     /// Run another build of the plugin on the recorded world, and show where it differs first
-    #[arg(long, value_name = "PLUGIN.wasm")]
+    #[arg(long, value_name = "PLUGIN.wasm", requires = "stage")]
     pub against: Option<PathBuf>,
     /// Write the log that the replay makes
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "stage")]
     pub log: Option<PathBuf>,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use capability::{Clock, Mode, StageLog};
 use event::{Artifact, EventSink, FailureKind, Kind, Outcome, StageRef};
@@ -29,54 +29,94 @@ struct Recorded {
 
 pub fn run(args: &Replay, global: &Global) -> Result<Ending, CliError> {
     let history::Recorded { state, run, reader } = history::open(&args.run)?;
-    let folder = state.run_folder(&run);
-    let recorded = recorded(&reader, args, &run)?;
-    let root = runs::root(&state);
-    let plugin = match &args.against {
-        Some(path) => against(path)?,
-        None => same_plugin(&recorded.begin, &root, state.path())?,
-    };
-    if args.against.is_none() && reader.header().engine != host::CONFIGURATION {
-        let message = format!("run {run} was made with the engine {}, this runner has {}", reader.header().engine, host::CONFIGURATION);
+    let header = reader.header();
+    if args.against.is_none() && header.engine != host::CONFIGURATION {
+        let message = format!("run {run} was made with the engine {}, this runner has {}", header.engine, host::CONFIGURATION);
         return Err(CliError::usage(message, "replay it with the runner that made it"));
     }
-    let name = workspace::attempt_name(recorded.begin.stage.as_str(), recorded.begin.attempt);
-    let log = folder.join("logs").join(name + ".log");
+    let attempts = chosen(&reader, args, &run)?;
+    // of one stage its whole log is shown, of a run the stages
+    let shown =
+        if args.stage.is_some() { Global { verbose: true, ..global.clone() } } else { Global { quiet: !global.verbose, ..global.clone() } };
+    let sink: Arc<dyn EventSink> = Arc::from(running::screen(&shown, &Sources::default()));
+    let host = host::Options {
+        code: doctor::cache_folder()?.join("compiled"),
+        exe: load::exe(),
+        registry: load::registry(false),
+        sink: sink.clone(),
+        seed: header.seed,
+        at_once: 1,
+    };
+    let host = Host::new(host).map_err(anyhow::Error::from)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(running::processors())
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)?;
-    let seed = reader.header().seed;
-    let (finished, missing, took) = runtime.block_on(replay(args, global, &run, seed, &recorded, &plugin, &log))?;
+    let (folder, root, began) = (state.run_folder(&run), runs::root(&state), Instant::now());
+    let mut differ = 0;
+    for (stage, attempt) in &attempts {
+        let recorded = recorded(&reader, stage, *attempt)?;
+        let found = match &args.against {
+            Some(path) => against(path),
+            None => same_plugin(&recorded.begin, &root, state.path()),
+        };
+        let (result, took) = match found {
+            Ok(plugin) => {
+                let log = folder.join("logs").join(workspace::attempt_name(stage.as_str(), *attempt) + ".log");
+                let log = Log { recorded: &log, made: args.log.as_deref(), sink: sink.clone() };
+                let (finished, missing, took) = runtime.block_on(replay(&host, &run, &recorded, &plugin, log))?;
+                (Verdict::of(&recorded, &finished, missing), took)
+            }
+            // the other stages can be replayed all the same
+            Err(missing) if args.stage.is_none() => (Verdict::Incomplete(missing.to_string()), Duration::ZERO),
+            Err(missing) => return Err(missing),
+        };
+        say(&result, &recorded, took, args, global)?;
+        differ += usize::from(!result.same());
+    }
     runtime.shutdown_background();
-    let result = Verdict::of(&recorded, &finished, missing);
-    say(&result, &recorded, took, args, global)?;
-    Ok(if result.same() { Ending::Ok } else { Ending::Failed })
+    if args.stage.is_none() {
+        conclude(attempts.len(), differ, began.elapsed(), global);
+    }
+    Ok(if differ == 0 { Ending::Ok } else { Ending::Failed })
 }
 
-fn recorded(reader: &Reader, args: &Replay, run: &str) -> Result<Recorded, CliError> {
-    let stage = StageRef::new(&args.stage);
+/// One attempt of the stage that is named, or all of them in the order in which they began.
+fn chosen(reader: &Reader, args: &Replay, run: &str) -> Result<Vec<(StageRef, u32)>, CliError> {
     let attempts = reader.attempts().map_err(anyhow::Error::from)?;
-    let of_stage: Vec<u32> = attempts.iter().filter(|a| a.begin.stage == stage).map(|a| a.begin.attempt).collect();
+    let all: Vec<(StageRef, u32)> = attempts.iter().map(|a| (a.begin.stage.clone(), a.begin.attempt)).collect();
+    let Some(stage) = args.stage.as_deref().map(StageRef::new) else {
+        if all.is_empty() {
+            return Err(CliError::usage(format!("no stage of run {run} has begun"), "`runner show` says what came of it"));
+        }
+        return Ok(all);
+    };
+    let of_stage: Vec<u32> = all.iter().filter(|(of, _)| *of == stage).map(|(_, attempt)| *attempt).collect();
     let Some(last) = of_stage.last() else {
-        let mut stages: Vec<&str> = attempts.iter().map(|a| a.begin.stage.as_str()).collect();
+        let mut stages: Vec<&str> = all.iter().map(|(of, _)| of.as_str()).collect();
         stages.dedup();
         let hint = format!("stages that ran: {}", stages.join(", "));
         return Err(CliError::usage(format!("stage `{stage}` of run {run} did not run"), hint));
     };
     let attempt = args.attempt.unwrap_or(*last);
-    let found = reader.record(&stage, attempt).map_err(anyhow::Error::from)?;
-    let Some((begin, end, record)) = found else {
+    if !of_stage.contains(&attempt) {
         let hint = format!("attempts: {}", of_stage.iter().map(u32::to_string).collect::<Vec<_>>().join(", "));
         return Err(CliError::usage(format!("stage `{stage}` of run {run} has no attempt {attempt}"), hint));
-    };
+    }
+    Ok(vec![(stage, attempt)])
+}
+
+fn recorded(reader: &Reader, stage: &StageRef, attempt: u32) -> Result<Recorded, CliError> {
+    let found = reader.record(stage, attempt).map_err(anyhow::Error::from)?;
+    let (begin, end, record) =
+        found.ok_or_else(|| anyhow::anyhow!("attempt {attempt} of stage `{stage}` is not in the journal any more"))?;
     let mut outcome = None;
     for event in reader.events().map_err(anyhow::Error::from)? {
         match event.kind {
             Kind::StageFinished { stage: of, attempt: n, outcome: judged, .. }
             | Kind::StageRetrying { stage: of, attempt: n, outcome: judged, .. }
-                if of == stage && n == attempt =>
+                if of == *stage && n == attempt =>
             {
                 outcome = Some(judged);
             }
@@ -109,20 +149,24 @@ fn against(path: &Path) -> Result<Arc<PluginFile>, CliError> {
     files.get(&name).map_err(|error| CliError::usage(error.message, error.hint.unwrap_or_default()))
 }
 
+/// Where the log of an attempt is, where the one that the replay makes goes, and who shows it.
+struct Log<'a> {
+    recorded: &'a Path,
+    made: Option<&'a Path>,
+    sink: Arc<dyn EventSink>,
+}
+
 async fn replay(
-    args: &Replay,
-    global: &Global,
+    host: &Host,
     run: &str,
-    seed: [u8; 32],
     recorded: &Recorded,
     plugin: &Arc<PluginFile>,
-    log: &Path,
-) -> Result<(Finished, u64, std::time::Duration), CliError> {
-    let sink: Arc<dyn EventSink> = Arc::from(running::screen(&Global { verbose: true, ..global.clone() }, &Sources::default()));
+    log: Log<'_>,
+) -> Result<(Finished, u64, Duration), CliError> {
     let begin = &recorded.begin;
     let context = Context::parse(&begin.context).map_err(anyhow::Error::from)?;
-    let stage_log = StageLog::replayed(log, args.log.as_deref(), begin.stage.clone(), context.log_limit(), sink.clone())
-        .map_err(|error| anyhow::anyhow!("the log {}: {error}", log.display()))?;
+    let stage_log = StageLog::replayed(log.recorded, log.made, begin.stage.clone(), context.log_limit(), log.sink)
+        .map_err(|error| anyhow::anyhow!("the log {}: {error}", log.recorded.display()))?;
     let stage_log = Arc::new(stage_log);
     let (setting, given) = context.offline(run, begin, stage_log.clone());
     let cut_off = recorded.end.as_ref().is_none_or(|end| end.cut_off);
@@ -132,15 +176,6 @@ async fn replay(
         mode: Mode::Offline,
         ends_after: cut_off.then(|| recorded.record.len()),
     };
-    let host = host::Options {
-        code: doctor::cache_folder()?.join("compiled"),
-        exe: load::exe(),
-        registry: load::registry(false),
-        sink,
-        seed,
-        at_once: 1,
-    };
-    let host = Host::new(host).map_err(anyhow::Error::from)?;
     let (_stop, stopped) = watch::channel(Stop::No);
     let began = Instant::now();
     let finished = host.run(Attempt { plugin, given, setting: Arc::new(setting), track, stop: stopped, people: None }).await;
@@ -225,7 +260,7 @@ fn shown(outcome: &Outcome) -> String {
 }
 
 #[allow(clippy::print_stdout)] // the command's own last line, after the log
-fn say(verdict: &Verdict, recorded: &Recorded, took: std::time::Duration, args: &Replay, global: &Global) -> Result<(), CliError> {
+fn say(verdict: &Verdict, recorded: &Recorded, took: Duration, args: &Replay, global: &Global) -> Result<(), CliError> {
     let style = Style::new(load::color(global, &std::io::stdout()));
     let (begin, records) = (&recorded.begin, recorded.record.len());
     let judged = recorded.outcome.as_ref().or(recorded.end.as_ref().map(|end| &end.outcome));
@@ -250,8 +285,11 @@ fn say(verdict: &Verdict, recorded: &Recorded, took: std::time::Duration, args: 
     match verdict {
         Verdict::Same => {
             println!("{} {what}; same log, outputs and outcome: {outcome}", style.good("REPLAYED"));
-            if !artifacts.is_empty() {
-                println!("  its {} artifacts are files and were not made again", artifacts.len());
+            match artifacts.len() {
+                0 => {}
+                _ if args.stage.is_none() => {}
+                1 => println!("  its artifact is files and was not made again"),
+                more => println!("  its {more} artifacts are files and were not made again"),
             }
         }
         Verdict::SameSoFar => println!("{} {what}; the same up to where it was cut off: {outcome}", style.good("REPLAYED")),
@@ -259,4 +297,24 @@ fn say(verdict: &Verdict, recorded: &Recorded, took: std::time::Duration, args: 
         Verdict::Incomplete(detail) => println!("{} {what}\n  {detail}", style.bad("INCOMPLETE")),
     }
     Ok(())
+}
+
+/// After the last stage of a whole run.
+#[allow(clippy::print_stdout)] // the command's own last line
+fn conclude(attempts: usize, differ: usize, took: Duration, global: &Global) {
+    if global.format == Format::Json {
+        let line = serde_json::json!({
+            "event": "run-replayed", "attempts": attempts, "differ": differ, "nanos": took.as_nanos() as u64,
+            "result": if differ == 0 { "same" } else { "differs" },
+        });
+        println!("{line}");
+        return;
+    }
+    let style = Style::new(load::color(global, &std::io::stdout()));
+    let (seconds, plural) = (took.as_secs_f64(), if attempts == 1 { "" } else { "s" });
+    if differ == 0 {
+        println!("{} the whole run: {attempts} attempt{plural} in {seconds:.1} s, byte for byte", style.good("REPLAYED"));
+    } else {
+        println!("{} {differ} of {attempts} attempt{plural} can't be replayed as they were", style.bad("DIFFERS"));
+    }
 }

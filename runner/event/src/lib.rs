@@ -94,6 +94,11 @@ pub enum Kind {
         plugin: String,
         digest: String,
     },
+    /// The end of [`Kind::Compiling`], whatever came of it: the stages say what is wrong.
+    Compiled {
+        plugin: String,
+        digest: String,
+    },
     StageStarted {
         stage: StageRef,
         attempt: u32,

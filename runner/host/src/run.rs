@@ -193,11 +193,17 @@ impl Host {
         if let Some(import) = link::unknown_import(registry, info) {
             return Err((FailureKind::Host, format!("{} imports `{import}`, which this runner does not provide", info.uses)));
         }
+        let mut told = false;
         let compiling = || {
+            told = true;
             self.emit(Kind::Compiling { plugin: info.uses.clone(), digest: info.digest.clone() });
         };
         let limit = attempt.setting.limits.compile;
-        let code = self.store.code(&info.digest, &plugin.bytes, limit, compiling).await.map_err(|error| {
+        let code = self.store.code(&info.digest, &plugin.bytes, limit, compiling).await;
+        if told {
+            self.emit(Kind::Compiled { plugin: info.uses.clone(), digest: info.digest.clone() });
+        }
+        let code = code.map_err(|error| {
             let kind = match &error {
                 StoreError::Compile(crate::CompileError::Timeout(_)) => FailureKind::Limit,
                 _ => FailureKind::Host,

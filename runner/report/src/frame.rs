@@ -28,10 +28,12 @@ pub fn frame(run: &Run, size: Size, now: u64, symbols: &Symbols) -> Vec<Line> {
     let mut tails = room - shown - usize::from(more);
     let mut lines = Vec::new();
     let mut left = shown;
+    let compiling: Vec<(String, u64)> = run.compiling.iter().map(|(plugin, _, since)| (format!("compiling {plugin}"), *since)).collect();
     let names = run.active.iter().take(shown).map(|&index| width(run.stages[index].id.as_str()));
+    let names = names.chain(compiling.iter().map(|(text, _)| width(text)));
     let names = names.max().unwrap_or(0).min(columns * 2 / 5).max(8);
-    for (plugin, _, since) in run.compiling.iter().take(left) {
-        let mut line = head(*since, now, symbols, &format!("compiling {plugin}"), names);
+    for (text, since) in compiling.iter().take(left) {
+        let mut line = head(*since, now, symbols, text, names);
         line.push(Role::Faint, &duration::elapsed(now.saturating_sub(*since)));
         lines.push(line.fit(columns, symbols.cut));
     }

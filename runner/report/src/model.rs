@@ -114,7 +114,6 @@ pub struct Queued {
 /// Only while the stage runs.
 #[derive(Debug, Default)]
 pub struct Live {
-    pub digest: String,
     pub progress: Option<Progress>,
     /// Commands that run: number and line.
     pub commands: Vec<(u32, String)>,
@@ -253,8 +252,8 @@ impl Run {
                 }
             }
             Kind::Compiling { plugin, digest } => self.compiling.push((plugin.clone(), digest.clone(), at)),
-            Kind::StageStarted { stage, attempt, digest, .. } => {
-                self.compiling.retain(|(_, compiled, _)| compiled != digest);
+            Kind::Compiled { digest, .. } => self.compiling.retain(|(_, compiled, _)| compiled != digest),
+            Kind::StageStarted { stage, attempt, .. } => {
                 let index = self.activate(stage);
                 let stage = &mut self.stages[index];
                 stage.attempt = *attempt;
@@ -264,7 +263,7 @@ impl Run {
                 }
                 stage.state = State::Running(at);
                 stage.results = None;
-                stage.live = Some(Box::new(Live { digest: digest.clone(), ..Live::default() }));
+                stage.live = Some(Box::default());
             }
             Kind::Output { stage, stream, bytes } => self.stage_mut(stage).live().tail.push(*stream, bytes),
             Kind::Progress { stage, done, total, message } => {
@@ -355,9 +354,6 @@ impl Run {
             Kind::StageFinished { stage, attempt, outcome, nanos, artifacts, log, .. } => {
                 let index = self.add(stage);
                 self.active.retain(|active| *active != index);
-                if let Some(live) = &self.stages[index].live {
-                    self.compiling.retain(|(_, compiled, _)| *compiled != live.digest);
-                }
                 self.count(outcome);
                 let stage = &mut self.stages[index];
                 stage.attempt = *attempt;

@@ -173,6 +173,7 @@ pub fn first_half() -> Vec<Event> {
     vec![
         started(&["lint", "build", "test (app=backend)", "測試 (app=前端)", "audit", "deploy", "smoke", "rollback", "notify"]),
         at(0.0, Kind::Compiling { plugin: "lint".to_owned(), digest: "digest-of-lint".to_owned() }),
+        at(0.9, Kind::Compiled { plugin: "lint".to_owned(), digest: "digest-of-lint".to_owned() }),
         begin(0.9, "lint", 1, "lint"),
         begin(0.9, "build", 1, "command"),
         output(1.0, "lint", "checking\n"),

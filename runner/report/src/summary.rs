@@ -195,9 +195,10 @@ pub fn totals(run: &Run, symbols: &Symbols) -> Vec<Line> {
     lines
 }
 
-/// Two decimals where there are any.
+/// Two decimals where there are any, and three digits that mean something where there would be less.
 fn number(value: f64) -> String {
-    let text = format!("{value:.2}");
+    let decimals = if value != 0.0 && value.abs() < 0.1 { (-value.abs().log10()).ceil().clamp(2.0, 12.0) as usize + 2 } else { 2 };
+    let text = format!("{value:.decimals$}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -268,6 +269,12 @@ pub fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_measures_are_told_too() {
+        let told = [0.00475, 0.05, 0.098_76, 82.246, 3.0, -0.000_012_34, 12.5].map(number);
+        assert_eq!(told, ["0.00475", "0.05", "0.0988", "82.25", "3", "-0.0000123", "12.5"]);
+    }
 
     #[test]
     fn sizes_change_unit_where_they_would_show_a_thousand() {

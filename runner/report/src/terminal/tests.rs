@@ -48,6 +48,19 @@ fn a_stage_that_waits_for_its_turn_is_live() {
     assert!(live.contains("0/2 stages") && live.contains("1 waiting for a group"), "{live}");
 }
 
+/// The stage begins, and then its plugin turns out not to be in the store.
+#[test]
+fn a_plugin_is_compiled_until_it_is() {
+    let (plugin, digest) = ("canary".to_owned(), "digest-of-canary".to_owned());
+    let compiling = script::at(1.1, Kind::Compiling { plugin: plugin.clone(), digest: digest.clone() });
+    let compiled = script::at(2.0, Kind::Compiled { plugin, digest });
+    let mut events = vec![script::started_for(&["deploy"]), script::begin(1.0, "deploy", 1, "canary"), compiling];
+    assert!(screen(&events, options(80), 3).contains("compiling canary"));
+    events.push(compiled);
+    let shown = screen(&events, options(80), 3);
+    assert!(!shown.contains("compiling") && shown.contains("deploy"), "{shown}");
+}
+
 #[test]
 fn colour_ascii_quiet_and_verbose() {
     insta::assert_snapshot!("color_80", screen(&script::whole(), Options { color: true, ..options(80) }, 58).replace('\u{1b}', "␛"));

@@ -11,6 +11,7 @@ mod cases {
     mod confinement;
     mod containers;
     mod cut_off;
+    mod delivery;
     mod determinism;
     mod docker;
     mod docker_escapes;

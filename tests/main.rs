@@ -26,6 +26,8 @@ mod cases {
     mod killed;
     mod kubernetes;
     mod kubernetes_escapes;
+    mod kubernetes_rules;
+    mod kubernetes_trouble;
     mod learn;
     mod limits;
     mod notify;

@@ -1,6 +1,7 @@
 //! `runner:kubernetes` where something comes between a stage and its cluster: other writers, connections that break, a server that is busy, and no kubeconfig at all.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -190,11 +191,21 @@ fn a_connection_that_breaks_in_a_write_loses_and_doubles_nothing() {
     }
 }
 
-/// An account of the cluster's own, which may do this with ConfigMaps.
-fn account(namespace: &Namespace<'_>) {
+/// An account of the cluster's own, which may do this with ConfigMaps; and the Secret with its token.
+fn account(namespace: &Namespace<'_>) -> String {
     namespace.run(&["create", "serviceaccount", "limited"]);
     namespace.run(&["create", "role", "limited", "--verb=get,list,create,patch", "--resource=configmaps"]);
     namespace.run(&["create", "rolebinding", "limited", "--role=limited", &format!("--serviceaccount={}:limited", namespace.name())]);
+    let began = Instant::now();
+    loop {
+        // a controller makes it in its own time, and without it no Pod is admitted
+        let token = namespace.run(&["get", "serviceaccount", "limited", "--output", "jsonpath={.secrets[0].name}"]);
+        if !token.is_empty() {
+            return token;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{} has no token for its account", namespace.name());
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// What is asked of the cluster by that account.
@@ -248,9 +259,8 @@ fn a_server_that_is_busy_is_waited_for() {
         return skipped(&format!("{test} limits an account of a cluster that tests/engines/kubernetes started"));
     }
     let namespace = cluster.namespace("busy");
-    account(&namespace);
+    let token = account(&namespace);
     namespace.run(&["create", "configmap", "known", "--from-literal=word=one"]);
-    let token = namespace.run(&["get", "serviceaccount", "limited", "--output", "jsonpath={.secrets[0].name}"]);
     let token = namespace.run(&["get", "secret", &token, "--output", "go-template={{.data.token | base64decode}}"]);
     let folder = tempfile::tempdir().expect("a folder");
     let kubeconfig = folder.path().join("kubeconfig");
@@ -322,13 +332,14 @@ fn a_runner_in_a_pod_finds_its_cluster() {
     project.tries("", &grants(&namespace, &rules, ""), &texts);
     // the program, what it is linked with, and the project
     let folder = project.path().display().to_string();
-    let program = std::path::Path::new(RUNNER).parent().expect("a folder").display().to_string();
-    let mounts = [("/usr/lib", "/lib"), ("/usr/lib64", "/lib64"), (&*program, &*program), (&*folder, &*folder)];
-    let list = |text: fn(usize, &str, &str) -> String| {
-        mounts.iter().enumerate().map(|(number, (from, to))| text(number, from, to)).collect::<Vec<_>>().join(", ")
+    let program = Path::new(RUNNER).parent().expect("a folder").display().to_string();
+    let mounts = [("/usr/lib", "/lib", true), ("/usr/lib64", "/lib64", true), (&*program, &*program, true), (&*folder, &*folder, false)];
+    let mounts = mounts.iter().filter(|(from, ..)| Path::new(from).exists()).enumerate();
+    let list = |text: fn(usize, &str, &str, bool) -> String| {
+        mounts.clone().map(|(number, (from, to, fixed))| text(number, from, to, *fixed)).collect::<Vec<_>>().join(", ")
     };
-    let volumes = list(|number, from, _| format!("{{ name: v{number}, hostPath: {{ path: \"{from}\" }} }}"));
-    let places = list(|number, _, to| format!("{{ name: v{number}, mountPath: \"{to}\", readOnly: {} }}", number < 3));
+    let volumes = list(|number, from, _, _| format!("{{ name: v{number}, hostPath: {{ path: \"{from}\" }} }}"));
+    let places = list(|number, _, to, fixed| format!("{{ name: v{number}, mountPath: \"{to}\", readOnly: {fixed} }}"));
     namespace.apply(&format!(
         "apiVersion: v1
 kind: Pod

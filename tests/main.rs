@@ -11,6 +11,7 @@ mod cases {
     mod confinement;
     mod containers;
     mod cut_off;
+    mod delivery;
     mod determinism;
     mod docker;
     mod docker_escapes;
@@ -25,6 +26,8 @@ mod cases {
     mod killed;
     mod kubernetes;
     mod kubernetes_escapes;
+    mod kubernetes_rules;
+    mod kubernetes_trouble;
     mod learn;
     mod limits;
     mod notify;

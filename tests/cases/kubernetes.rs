@@ -22,7 +22,7 @@ pub fn grants(namespace: &Namespace<'_>, rules: &[&str], more: &str) -> String {
 }
 
 #[track_caller]
-fn tried(project: &Project, grants: &str, tries: &[String]) -> Vec<String> {
+pub fn tried(project: &Project, grants: &str, tries: &[String]) -> Vec<String> {
     let tries: Vec<&str> = tries.iter().map(String::as_str).collect();
     project.attempts("timeout = \"5m\"", grants, &tries).into_iter().map(|attempt| attempt.answer).collect()
 }

@@ -1,5 +1,6 @@
 //! The plugin `rollout` on a real cluster: real Pods of the quickstart's service, and requests while they come and go.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use end_to_end::{Cluster, Namespace, Project, Visitors, cluster};
@@ -81,6 +82,50 @@ fn a_version_is_rolled_out_undone_and_restarted() {
     assert!(asked > 200 && bad.is_empty(), "{bad:#?}");
 }
 
+/// All old Pods go before the first new one comes, and where none comes the old ones are back.
+#[test]
+fn pods_are_recreated_and_brought_back() {
+    let Some(cluster) = cluster("pods_are_recreated_and_brought_back") else { return };
+    let namespace = cluster.namespace("recreate");
+    namespace.serve("api", "stable", "1", 2);
+    let spec = || namespace.run(&["get", "deployment", "api-stable", "--output", "jsonpath={.spec}"]);
+    let deploy = |image: &str| {
+        let with = format!(
+            "deployment = \"api-stable\"\ncontainer = \"api\"\nimage = \"runner-test/service:{image}\"\nstrategy = \"recreate\"\ndeadline = \"60s\""
+        );
+        project(&cluster, &namespace, &with, &deployments("\"api-stable\"")).run(&["exec", "--format", "plain", "--verbose"])
+    };
+    let before = spec();
+    deploy("missing").expect(1).says("service:missing").says("rolled back");
+    assert_eq!(spec(), before);
+
+    // what was never pulled takes a moment to end
+    let pods = || namespace.run(&["get", "pods", "--output", "name"]);
+    let began = Instant::now();
+    while pods().lines().count() > 2 {
+        assert!(began.elapsed() < Duration::from_secs(90), "{}", pods());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    // the images of all Pods that there are, also of those that are ending
+    let images = "jsonpath={range .items[*]}{.spec.containers[0].image}{\"\\n\"}{end}";
+    let seen = std::thread::scope(|scope| {
+        let deployed = scope.spawn(|| deploy("2").expect(0));
+        let mut seen = Vec::new();
+        while !deployed.is_finished() {
+            let now: BTreeSet<String> = namespace.run(&["get", "pods", "--output", images]).lines().map(str::to_owned).collect();
+            if seen.last() != Some(&now) {
+                seen.push(now);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        deployed.join().expect("it is told above");
+        seen
+    });
+    assert_eq!(image(&namespace, "api-stable"), "runner-test/service:2 2");
+    assert!(seen.iter().all(|images| images.len() < 2), "old Pods beside new ones: {seen:#?}");
+    assert!(seen.len() > 1, "{seen:#?}");
+}
+
 const SERVICES: &str = "apiVersion: v1
 kind: Service
 metadata: { name: api }
@@ -145,4 +190,35 @@ fn blue_and_green_are_switched_and_switched_back() {
     crash.replace("pipeline.toml", "keep = \"4s\"", "keep = \"60s\"");
     crash.run(&["exec", "--format", "plain", "--verbose"]).expect(1);
     assert_eq!((serving().as_str(), image(&namespace, "api-green").as_str()), ("green", "runner-test/service:2 2"));
+}
+
+/// Pods that crash before they have been ready for as long as the Deployment asks: nobody is ever sent to them.
+#[test]
+fn a_green_version_that_crashes_gets_no_request() {
+    let Some(cluster) = cluster("a_green_version_that_crashes_gets_no_request") else { return };
+    let namespace = cluster.namespace("blue-crash");
+    namespace.serve("api", "blue", "1", 2);
+    namespace.serve("api", "green", "1", 0);
+    namespace.apply(SERVICES);
+    // the version crashes four seconds after it began
+    namespace.run(&["patch", "deployment", "api-green", "--patch", r#"{"spec":{"minReadySeconds":20}}"#]);
+    let state = || {
+        let all = ["deployment/api-blue", "deployment/api-green", "service/api", "service/api-preview"];
+        all.map(|name| namespace.run(&["get", name, "--output", "jsonpath={.spec}"]))
+    };
+    let rules = format!(
+        "{}\n  {{ resources = [\"services\"], names = [\"api\", \"api-preview\"], verbs = [\"get\", \"patch\"], fields = {{ \"spec.selector\" = {{}} }} }},",
+        deployments("\"api-blue\", \"api-green\"")
+    );
+    let with = "container = \"api\"\nimage = \"runner-test/service:crash\"\ndeadline = \"90s\"\n\
+                strategy = { blue-green = { deployments = [\"api-blue\", \"api-green\"], service = \"api\", preview = \"api-preview\" } }";
+    let before = state();
+    let visitors = Visitors::of(&namespace, "api");
+    let project = project(&cluster, &namespace, with, &rules);
+    let finished =
+        project.run(&["exec", "--format", "plain", "--verbose"]).expect(1).says("crashes, and 2 are the limit").says("rolled back");
+    let (asked, bad) = visitors.done();
+    assert!(asked > 200 && bad.is_empty(), "{} of {asked}: {bad:#?}\n{}", bad.len(), finished.stdout);
+    assert_eq!(state(), before, "{}", finished.stdout);
+    assert!(!finished.stdout.contains("switch api"), "{}", finished.stdout);
 }

@@ -12,20 +12,20 @@ use tempfile::TempDir;
 use crate::RUNNER;
 
 const TOKEN: &str = "tok\"3n/with+everything%&=";
-const SIMPLE: &str = "ghp_0123456789abcdefghij";
+pub const SIMPLE: &str = "ghp_0123456789abcdefghij";
 
 /// Files with secrets, and what the pipeline says of them.
-struct Vault {
+pub struct Vault {
     folder: TempDir,
     text: String,
 }
 
 impl Vault {
-    fn new() -> Vault {
+    pub fn new() -> Vault {
         Vault { folder: tempfile::Builder::new().prefix("vault-").tempdir().expect("a folder"), text: String::new() }
     }
 
-    fn with(mut self, name: &str, value: &str, to: &[&str]) -> Vault {
+    pub fn with(mut self, name: &str, value: &str, to: &[&str]) -> Vault {
         let path = self.put(name, value);
         let to = to.iter().map(|to| format!("\"{to}\"")).collect::<Vec<_>>().join(", ");
         self.text.push_str(&format!("\n[secret.{name}]\nfrom = \"file:{path}\"\nto = [{to}]\n"));
@@ -40,7 +40,7 @@ impl Vault {
     }
 
     /// The guest tries all of this with these secrets.
-    fn tries(&self, project: &Project, stage: &str, grants: &str, tries: &[&str]) {
+    pub fn tries(&self, project: &Project, stage: &str, grants: &str, tries: &[&str]) {
         project.tries(stage, grants, tries);
         let text = project.read("pipeline.toml");
         project.write("pipeline.toml", text + &self.text);

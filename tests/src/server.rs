@@ -91,23 +91,25 @@ impl Drop for Server {
     }
 }
 
-/// In two pieces.
-fn answer(mut stream: TcpStream, told: &Mutex<Vec<String>>, with: impl Fn(&Asked) -> Reply) {
-    let Ok(second) = stream.try_clone() else { return };
-    let (mut head, mut reader) = (String::new(), BufReader::new(second));
+/// A request, and its first line; none if it does not come.
+pub(crate) fn asked(from: TcpStream) -> Option<(String, Asked)> {
+    let (mut head, mut reader) = (String::new(), BufReader::new(from));
     while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).is_ok_and(|read| read > 0) {}
     let first = head.lines().next().unwrap_or_default().to_owned();
     let mut words = first.split(' ').map(str::to_owned);
-    let (Some(method), Some(path)) = (words.next(), words.next()) else { return };
+    let (method, path) = (words.next()?, words.next()?);
     let header = |line: &str| line.split_once(':').map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
     let headers: Vec<(String, String)> = head.lines().skip(1).filter_map(header).collect();
     let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, value)| value.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
-    if reader.read_exact(&mut body).is_err() {
-        return;
-    }
+    reader.read_exact(&mut body).ok()?;
+    Some((first, Asked { method, path, headers, body: String::from_utf8_lossy(&body).into_owned() }))
+}
+
+/// In two pieces.
+fn answer(mut stream: TcpStream, told: &Mutex<Vec<String>>, with: impl Fn(&Asked) -> Reply) {
+    let Some((first, asked)) = stream.try_clone().ok().and_then(asked) else { return };
     told.lock().unwrap_or_else(PoisonError::into_inner).push(first);
-    let asked = Asked { method, path, headers, body: String::from_utf8_lossy(&body).into_owned() };
     let Reply { status, headers, body } = with(&asked);
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let _ = write!(stream, "HTTP/1.1 {status} OK\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n", body.len());

@@ -324,11 +324,8 @@ pub mod tests {
 
     #[test]
     fn the_readme_shows_settings_that_can_be_meant() {
-        let readme = include_str!("../README.md");
-        let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-        let pipeline: toml::Table = example.parse().unwrap();
-        let with = pipeline["stage"]["canary"]["with"].clone();
-        let settings: Settings = serde_json::from_value(serde_json::to_value(with).unwrap()).unwrap();
+        let pipeline = runner_sdk::testing::example(include_str!("../README.md"), 0);
+        let settings: Settings = serde_json::from_value(pipeline["stage"]["canary"]["with"].clone()).unwrap();
         settings.plan().unwrap();
     }
 

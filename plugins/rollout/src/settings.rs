@@ -300,14 +300,11 @@ pub mod tests {
     #[test]
     fn the_readme_shows_settings_that_can_be_meant() {
         let readme = include_str!("../README.md");
-        let example = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-        let pipeline: toml::Table = example.parse().unwrap();
-        let with = pipeline["stage"]["deploy"]["with"].clone();
-        let settings: Settings = serde_json::from_value(serde_json::to_value(with).unwrap()).unwrap();
+        let pipeline = runner_sdk::testing::example(readme, 0);
+        let settings: Settings = serde_json::from_value(pipeline["stage"]["deploy"]["with"].clone()).unwrap();
         settings.check().unwrap();
-        let example = readme.split("```toml\n").nth(2).and_then(|rest| rest.split("```").next()).unwrap();
-        let strategy: toml::Table = example.parse().unwrap();
-        let strategy: Strategy = serde_json::from_value(serde_json::to_value(&strategy["strategy"]).unwrap()).unwrap();
+        let strategy = runner_sdk::testing::example(readme, 1);
+        let strategy: Strategy = serde_json::from_value(strategy["strategy"].clone()).unwrap();
         assert!(matches!(strategy, Strategy::BlueGreen(blue_green) if blue_green.checks.len() == 1));
     }
 

@@ -1,4 +1,4 @@
-//! For a plugin's own native tests: does `plugin.toml` say what the settings type says?
+//! For a plugin's own native tests: does `plugin.toml` say what the settings type says, and does the README show what can be meant?
 //!
 //! Absent from components, with everything it needs.
 
@@ -54,6 +54,18 @@ pub fn schema_matches<Settings: JsonSchema>(manifest: &str) {
 /// The JSON Schema (draft 2020-12) of a settings type, as it should stand in `plugin.toml`.
 pub fn schema_of<Settings: JsonSchema>() -> Value {
     SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Settings>().to_value()
+}
+
+/// The `n`-th block of TOML in a README (from 0), for a test that what it shows can be meant.
+///
+/// # Panics
+/// If the README has no so many, or that one is no TOML.
+#[track_caller]
+pub fn example(readme: &str, n: usize) -> Value {
+    let blocks = readme.split("\n```toml\n").skip(1).filter_map(|rest| rest.split("\n```").next());
+    let block = blocks.clone().nth(n).unwrap_or_else(|| panic!("the README has {} blocks of TOML", blocks.count()));
+    let table: toml::Table = block.parse().unwrap_or_else(|error| panic!("{error}\n{block}"));
+    serde_json::to_value(table).expect("TOML has its like in JSON")
 }
 
 fn schema_in(manifest: &str) -> Result<Value, String> {
@@ -115,6 +127,15 @@ mod tests {
     #[should_panic(expected = "add #[serde(deny_unknown_fields)]")]
     fn a_type_that_takes_anything_does_not() {
         schema_matches::<Loose>(&manifest());
+    }
+
+    #[test]
+    fn examples_of_a_readme_are_told_apart() {
+        let readme = "# x\n\n```toml\n[stage.a]\nuses = \"a\"\n```\n\n```text\nno\n```\n\n```toml\nb = [1]\n```\n";
+        assert_eq!(example(readme, 0)["stage"]["a"]["uses"], "a");
+        assert_eq!(example(readme, 1), serde_json::json!({ "b": [1] }));
+        let none = std::panic::catch_unwind(|| example(readme, 2)).unwrap_err();
+        assert!(none.downcast_ref::<String>().is_some_and(|why| why.contains("2 blocks")));
     }
 
     #[test]

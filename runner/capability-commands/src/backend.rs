@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use capability::outlet;
 use capability::state::{SCRATCH, WORKSPACE};
 use capability::{Backend, Boundary, Permitted, Setting, StageLog};
+use egress::Serving;
 use event::{Kind, Stream};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -33,7 +34,7 @@ use crate::grant::{CommandsGrant, Place, normal_path, normal_program};
 use crate::jail::{ExitStatus, Jail, JailError, JailProcess, SpawnError, SpawnSpec};
 use crate::lost::Lost;
 use crate::name::{self, Door};
-use crate::network::{Network, Outlet};
+use crate::network::{self, Outlet};
 use crate::policy::{Output, Rules, Start, StartError, Started, command_line};
 use crate::stage_jail::StageJail;
 
@@ -78,7 +79,7 @@ pub struct Programs {
     shared: bool,
     /// The way out, where hosts are granted.
     network: OnceCell<()>,
-    open: Mutex<Option<Network>>,
+    open: Mutex<Option<Serving>>,
     running: Mutex<BTreeMap<u32, Arc<Process>>>,
     next: AtomicU32,
     /// Programs that an earlier process started, which was killed.
@@ -255,7 +256,7 @@ impl Programs {
             return Ok(());
         }
         let open = || async move {
-            let network = Network::open(outlet.await?, grant, self, boundary);
+            let network = network::open(outlet.await?, grant, self, boundary);
             *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(network);
             Ok(())
         };

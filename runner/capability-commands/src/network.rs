@@ -10,30 +10,16 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use capability::outlet::{self, PORT};
 use capability::{Boundary, Denial, Stream};
-use egress::{Contact, Host, Proxy, Refusal, Witness};
+use egress::{Contact, Door, Host, Proxy, Refusal, Serving, Witness};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OnceCell, Semaphore, oneshot};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::OnceCell;
 
 use crate::backend::Programs;
 use crate::grant::CommandsGrant;
 use crate::jail::Jail;
-
-/// Connections of one stage that are served at the same time; more wait.
-const AT_ONCE: usize = 256;
-/// Before a failed accept is tried again.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// The proxy of one attempt. Dropping it closes everything.
-pub struct Network {
-    /// Ends with this.
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<()>,
-}
 
 /// Where programs reach the proxy.
 pub enum Outlet {
@@ -43,40 +29,32 @@ pub enum Outlet {
     Pod(UnixListener),
 }
 
-impl Network {
-    /// Serves what comes out, before any program runs inside.
-    pub fn open(outlet: Outlet, grant: &Arc<CommandsGrant>, programs: &Arc<Programs>, boundary: &Boundary) -> Network {
-        let service = Service {
-            outlet,
-            proxy: Arc::new(Proxy::new(grant.network.clone()).known_as(Host::V4(Ipv4Addr::LOCALHOST), PORT)),
-            rules: Arc::new(Granted { stage: programs.setting().name.clone(), grant: grant.clone() }),
-            programs: Arc::downgrade(programs),
-            boundary: boundary.clone(),
-        };
-        let (stop, stopped) = oneshot::channel();
-        Network { stop, serving: tokio::spawn(service.run(stopped)) }
-    }
-
-    /// Closes what is open, and returns when all of it has been told.
-    pub async fn close(self) {
-        drop(self.stop);
-        let _ = self.serving.await;
-    }
+/// Serves what comes out, before any program runs inside.
+pub fn open(outlet: Outlet, grant: &Arc<CommandsGrant>, programs: &Arc<Programs>, boundary: &Boundary) -> Serving {
+    Serving::start(WayOut {
+        outlet,
+        proxy: Proxy::new(grant.network.clone()).known_as(Host::V4(Ipv4Addr::LOCALHOST), PORT),
+        rules: Arc::new(Granted { stage: programs.setting().name.clone(), grant: grant.clone() }),
+        programs: Arc::downgrade(programs),
+        boundary: boundary.clone(),
+    })
 }
 
-struct Service {
+struct WayOut {
     outlet: Outlet,
-    proxy: Arc<Proxy>,
+    proxy: Proxy,
     rules: Arc<Granted>,
     programs: Weak<Programs>,
     boundary: Boundary,
 }
 
-impl Outlet {
+impl Door for WayOut {
+    type Client = (Box<dyn Stream>, Owner);
+
     /// A connection, and what is known of who made it.
-    async fn accept(&self, programs: &Weak<Programs>) -> io::Result<(Box<dyn Stream>, Owner)> {
-        let owner = |asked| Owner { asked, programs: programs.clone(), command: OnceCell::new() };
-        match self {
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Owner)> {
+        let owner = |asked| Owner { asked, programs: self.programs.clone(), command: OnceCell::new() };
+        match &self.outlet {
             Outlet::Jail(listener, jail) => {
                 let (stream, peer) = listener.accept().await?;
                 // what is small and waited for is not held back for more
@@ -89,38 +67,12 @@ impl Outlet {
             }
         }
     }
-}
 
-impl Service {
-    async fn run(self, mut stopped: oneshot::Receiver<()>) {
-        let slots = Arc::new(Semaphore::new(AT_ONCE));
-        let mut clients = JoinSet::new();
-        loop {
-            let next = async {
-                let slot = slots.clone().acquire_owned().await.map_err(io::Error::other)?;
-                let (stream, owner) = self.outlet.accept(&self.programs).await?;
-                Ok::<_, io::Error>((slot, stream, owner))
-            };
-            let accepted = tokio::select! {
-                accepted = next => accepted,
-                _ = &mut stopped => break,
-            };
-            while clients.try_join_next().is_some() {}
-            let Ok((slot, stream, owner)) = accepted else {
-                // out of descriptors, most likely: some of those that are open will end
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            };
-            let told = Arc::new(Told { owner, rules: self.rules.clone(), boundary: self.boundary.clone() });
-            let proxy = self.proxy.clone();
-            clients.spawn(async move {
-                // while the process that asks is still there
-                told.owner.find().await;
-                proxy.serve(stream, told).await;
-                drop(slot);
-            });
-        }
-        clients.shutdown().await;
+    async fn serve(self: Arc<Self>, (stream, owner): (Box<dyn Stream>, Owner)) {
+        let told = Arc::new(Told { owner, rules: self.rules.clone(), boundary: self.boundary.clone() });
+        // while the process that asks is still there
+        told.owner.find().await;
+        self.proxy.serve(stream, told).await;
     }
 }
 

@@ -15,8 +15,7 @@ use crate::reference::Reference;
 use crate::transfer;
 
 /// How long an image waits for a container of it that the stage has dropped.
-const TRIES: u32 = 50;
-const PAUSE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The attempt, for one crossing.
 pub struct Starter<'a> {
@@ -193,15 +192,13 @@ impl Carry for Remove {
     async fn carry(&self, starter: &Starter<'_>) -> Answer<()> {
         let reference = reference(&self.reference)?;
         let (engine, name) = (starter.attempt.engine().await?, reference.to_string());
-        let mut tries = 0;
-        loop {
-            match engine.remove_image(&name).await {
-                Err(error) if error.is_conflict() && starter.attempt.removes() && tries < TRIES => {
-                    tries += 1;
-                    tokio::time::sleep(PAUSE).await;
-                }
-                removed => return Ok(removed?),
+        match engine.remove_image(&name).await {
+            Err(error) if error.is_conflict() => {
+                // what uses it may be on its way out
+                let _ = tokio::time::timeout(PATIENCE, starter.attempt.removals()).await;
+                Ok(engine.remove_image(&name).await?)
             }
+            removed => Ok(removed?),
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ const TMP: u64 = 256 << 20;
 /// Where captures are, below the scratch folder.
 const FOLDER: &str = "docker";
 
+type Removal = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// Everything of Docker's in one attempt.
 pub struct Attempt {
     pub setting: Arc<Setting>,
@@ -53,8 +55,8 @@ pub struct Attempt {
     pub(crate) lost: Mutex<BTreeMap<u32, Lost>>,
     /// Those of an earlier process that the guest has dropped since.
     pub(crate) dropped: Mutex<Vec<Run>>,
-    /// Whether a container may be on its way out.
-    removes: AtomicBool,
+    /// The ends of containers that the guest has dropped, which are removed in the background.
+    leaving: Mutex<Vec<Removal>>,
     network: OnceCell<StageNetwork>,
     /// Folders that stand where a repository could be made up.
     stand_ins: Mutex<Vec<PathBuf>>,
@@ -119,7 +121,7 @@ impl Attempt {
             next: AtomicU32::new(1),
             lost: Mutex::default(),
             dropped: Mutex::default(),
-            removes: AtomicBool::default(),
+            leaving: Mutex::default(),
             network: OnceCell::new(),
             stand_ins: Mutex::default(),
         }
@@ -179,13 +181,14 @@ impl Attempt {
             Some(run) if replays => self.dropped.lock().unwrap_or_else(PoisonError::into_inner).push(run),
             Some(run) => {
                 let attempt = self.clone();
-                tokio::spawn(async move { attempt.take_away(&run).await });
+                let away = tokio::spawn(async move { attempt.take_away(&run).await });
+                self.leaving().push(Box::pin(async move { drop(away.await) }));
             }
             None => {}
         }
-        self.removes.store(true, Ordering::Relaxed);
         let live = self.lock().remove(&number);
         if let Some(live) = live {
+            self.leaving().push(Box::pin(live.container.removal()));
             live.supervisor.lock().unwrap_or_else(PoisonError::into_inner).take().inspect(JoinHandle::abort);
             if let Some(name) = &live.name {
                 self.setting.endpoints.remove(name);
@@ -193,9 +196,14 @@ impl Attempt {
         }
     }
 
-    /// Whether something that is in use may soon be free: containers that are dropped are removed in the background.
-    pub fn removes(&self) -> bool {
-        self.removes.load(Ordering::Relaxed)
+    /// Waits until the containers that the guest has dropped are gone.
+    pub async fn removals(&self) {
+        let leaving = std::mem::take(&mut *self.leaving());
+        futures::future::join_all(leaving).await;
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Vec<Removal>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends and removes everything.

@@ -13,22 +13,18 @@ use std::{fs, io};
 use capability::outlet::{self, PORT};
 use capability::{Boundary, Denial, Endpoint, Stream};
 use docker::{Engine, NetworkMode, Pod, PodSpec, StagePod};
-use egress::{AllowList, Contact, Host, Proxy, Refusal, Witness};
-use tokio::net::UnixListener;
-use tokio::task::{JoinHandle, JoinSet};
+use egress::{AllowList, Contact, Host, Proxy, Refusal, Serving, Witness};
+use tokio::net::{UnixListener, UnixStream};
 
 use crate::containers::Attempt;
 use crate::effect::{Answer, Fault};
 use crate::grant::Network;
 
-/// Connections that are served at the same time; more wait.
-const AT_ONCE: usize = 256;
-
 pub struct StageNetwork {
     pod: Arc<Pod>,
     /// The hosts that are granted.
     allow: AllowList,
-    serving: Mutex<Option<JoinHandle<()>>>,
+    serving: Mutex<Option<Serving>>,
 }
 
 impl StageNetwork {
@@ -58,7 +54,7 @@ impl StageNetwork {
         let serving = pod.outlet().map(|listener| {
             let proxy = Proxy::new(allow.clone()).known_as(Host::V4(Ipv4Addr::LOCALHOST), PORT);
             let told = Arc::new(Told { stage: setting.name.clone(), allow: allow.clone(), boundary: boundary.clone() });
-            tokio::spawn(serve(listener, Arc::new(proxy), told))
+            Serving::start(WayOut { listener, proxy, told })
         });
         Ok(StageNetwork { pod: Arc::new(pod), allow, serving: Mutex::new(serving) })
     }
@@ -80,8 +76,7 @@ impl StageNetwork {
     pub async fn close(&self) {
         let serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(serving) = serving {
-            serving.abort();
-            let _ = serving.await;
+            serving.close().await;
         }
     }
 }
@@ -94,21 +89,22 @@ impl Endpoint for Door {
     }
 }
 
-async fn serve(listener: UnixListener, proxy: Arc<Proxy>, told: Arc<Told>) {
-    let mut clients = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept(), if clients.len() < AT_ONCE => accepted,
-            Some(_) = clients.join_next() => continue,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let (proxy, told) = (proxy.clone(), told.clone());
-                clients.spawn(async move { proxy.serve(stream, told).await });
-            }
-            // out of descriptors, most likely: some of those that are open will end
-            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
-        }
+/// What comes out of the pod.
+struct WayOut {
+    listener: UnixListener,
+    proxy: Proxy,
+    told: Arc<Told>,
+}
+
+impl egress::Door for WayOut {
+    type Client = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(self.listener.accept().await?.0)
+    }
+
+    async fn serve(self: Arc<Self>, stream: UnixStream) {
+        self.proxy.serve(stream, self.told.clone()).await;
     }
 }
 

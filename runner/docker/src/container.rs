@@ -25,6 +25,9 @@ use crate::owner::{EFFECT, Owner};
 use crate::spec::ContainerSpec;
 use crate::turn::turn;
 
+/// How long somebody else's removal is waited for.
+const REMOVAL: Duration = Duration::from_secs(10);
+
 /// Which of a program's outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Printed {
@@ -284,6 +287,12 @@ impl Container {
         Ok(())
     }
 
+    /// Waits until somebody has taken it away, for ten seconds at most; it need not be kept for that.
+    pub fn removal(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (engine, id) = (self.engine.clone(), self.id.clone());
+        async move { removal(&engine, &id).await }
+    }
+
     /// Leaves it as it is, for [`Engine::find`] or the sweep.
     pub fn leave(mut self) {
         self.kept = true;
@@ -337,13 +346,18 @@ pub(crate) async fn remove(engine: &Engine, id: &str) -> Result<(), EngineError>
         Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
         // somebody else is at it: done when it is gone
         Err(bollard::errors::Error::DockerResponseServerError { status_code: 409, .. }) => {
-            let options = WaitContainerOptionsBuilder::new().condition("removed").build();
-            let mut gone = engine.docker.wait_container(id, Some(options));
-            let _ = tokio::time::timeout(Duration::from_secs(10), gone.next()).await;
+            removal(engine, id).await;
             Ok(())
         }
         Err(error) => Err(engine.failed(format!("removing container {}", id.get(..12).unwrap_or(id)), error)),
     }
+}
+
+async fn removal(engine: &Engine, id: &str) {
+    let options = WaitContainerOptionsBuilder::new().condition("removed").build();
+    let mut gone = engine.docker.wait_container(id, Some(options));
+    // one that the engine does not know is gone
+    let _ = tokio::time::timeout(REMOVAL, gone.next()).await;
 }
 
 /// Writes what a program reads and closes its input. A program that does not read all of it loses nothing by that.

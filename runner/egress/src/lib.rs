@@ -13,7 +13,7 @@
 //! takes uploads, a paste service, another proxy) passes them on. Behind TLS the `Host` header may name another host than the server name
 //! did, if the server lets it; so may an encrypted ClientHello. A granted wildcard lets data out in the labels of the names that are looked up.
 //!
-//! Deliberately absent: listening (the caller hands in streams), who may be granted what (the capability's grant), naming who connected
+//! Deliberately absent: listening (the caller hands in a [`Door`] to be served, or single streams), who may be granted what (the capability's grant), naming who connected
 //! (the caller's [`Witness`] knows the stream's other end), credentials, caching, and the proxies of the machine itself.
 
 mod address;
@@ -25,6 +25,7 @@ mod host;
 mod meter;
 mod proxy;
 mod resolve;
+mod serving;
 mod tunnel;
 
 pub use address::{Reach, Scope, confirmable, reach};
@@ -34,3 +35,4 @@ pub use host::Host;
 pub use meter::{Contact, Outcome, Witness};
 pub use proxy::{Proxy, Refusal};
 pub use resolve::{Resolver, SystemResolver};
+pub use serving::{Door, Serving};

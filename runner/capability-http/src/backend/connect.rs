@@ -50,9 +50,25 @@ pub async fn connect(destination: &Destination, endpoints: &Endpoints) -> Result
 fn io_failure(place: &str, error: &io::Error) -> Failure {
     use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable, TimedOut};
     match error.kind() {
+        // who connects for the stage may know more than a system's number tells: a Service without a Pod
+        ConnectionRefused if error.get_ref().is_some() => Failure::Refused(format!("{place} refused the connection: {error}")),
         ConnectionRefused => Failure::Refused(format!("{place} refused the connection")),
         HostUnreachable | NetworkUnreachable => Failure::Unreachable(format!("{place} can't be reached: {error}")),
         TimedOut => Failure::ConnectTimeout,
         _ => Failure::Terminated(format!("no connection to {place}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_is_known_of_it() {
+        let refused = |error: io::Error| io_failure("shop.stage:80", &error);
+        let plain = refused(io::ErrorKind::ConnectionRefused.into());
+        assert_eq!(plain, Failure::Refused("shop.stage:80 refused the connection".into()));
+        let told = refused(io::Error::new(io::ErrorKind::ConnectionRefused, "no Pod is ready"));
+        assert_eq!(told, Failure::Refused("shop.stage:80 refused the connection: no Pod is ready".into()));
     }
 }

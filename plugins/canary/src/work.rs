@@ -16,7 +16,7 @@ use runner_workloads::{Cluster, WatchId, why_stuck};
 use serde_json::Value;
 
 use crate::health::Health;
-use crate::ops::{Aim, Now, Op, Was, Which, share};
+use crate::ops::{self, Aim, Now, Op, Was, Which, share};
 use crate::settings::Settings;
 use crate::steps::{Action, Canary, Input, Metric, Outcome, Plan, Step};
 use crate::traffic::Routes;
@@ -264,8 +264,10 @@ impl<'w> Work<'w> {
             }
             input = match action {
                 Some(Action::Finish(outcome)) => {
-                    if outcome == Outcome::Promoted {
-                        self.steps.push(Passed { name: steps[at].to_string(), took: now - step_began });
+                    match outcome {
+                        Outcome::Promoted => self.steps.push(Passed { name: steps[at].to_string(), took: now - step_began }),
+                        Outcome::Stayed => self.note_what_stays(),
+                        Outcome::RolledBack(_) | Outcome::Stranded { .. } => {}
                     }
                     break outcome;
                 }
@@ -303,7 +305,10 @@ impl<'w> Work<'w> {
     fn next(&mut self, canary: &Canary) -> Input {
         if !self.stopping && self.world.stopping() {
             self.stopping = true;
-            self.world.say(Level::Warn, "asked to stop");
+            let left = if self.order.contains(&Op::Verify) { "the Pods are" } else { "the traffic and the Pods are" };
+            let back = canary.goes_back().then(|| format!("; the rollback goes on: {left} not yet as they were"));
+            self.world.say(Level::Warn, &format!("asked to stop{}", back.unwrap_or_default()));
+            ops::hurry(&mut self.order);
             return Input::Cancel;
         }
         if self.acting
@@ -416,6 +421,15 @@ impl<'w> Work<'w> {
     /// What holds when something speaks against the canary.
     fn note_the_turn(&mut self) {
         self.part = self.parting();
+    }
+
+    /// What is left as it is.
+    fn note_what_stays(&mut self) {
+        self.part = self.parting();
+        let stable = &self.watched[&Which::Stable];
+        if workload::image(&stable.object, &self.container[&Which::Stable]) == self.settings.image {
+            self.part = format!("{}, and {} is getting it", self.part, stable.target.name);
+        }
     }
 
     /// `10% of the traffic`, `1 of 10 Pods (10%)`

@@ -201,6 +201,20 @@ fn somebody_who_stops_it_is_heard_in_every_step() {
     }
 }
 
+/// A source may take its time to answer: who stops the stage does not wait for it.
+#[test]
+fn nothing_is_measured_for_somebody_who_has_stopped_it() {
+    for at in 20..32 {
+        let mut cluster = cluster();
+        cluster.stop_at = Some(Duration::from_secs(at));
+        let (told, summary) = run(&mut cluster, &well(), &usual(json!({})));
+        let begun = told.steps[0].took;
+        let measured: Vec<Duration> =
+            told.canary.tallies(0).iter().flat_map(|tally| tally.points()).map(|point| begun + point.at).collect();
+        assert!(measured.len() >= 2 && measured.iter().all(|measured| *measured < Duration::from_secs(at)), "{at}: {measured:?} {summary}");
+    }
+}
+
 /// Going back it waits for the old Pods, and for those who stop it not so long.
 #[test]
 fn somebody_who_stops_it_on_its_way_back_is_heard() {

@@ -1,9 +1,17 @@
 //! The plugin `canary` on a real cluster: real Pods of the quickstart's service, requests all the while, and what a real Prometheus saw of them.
 
-use end_to_end::{Cluster, Finished, Namespace, Project, Prometheus, Visitors, cluster, cluster_alone, prometheus};
+mod moments;
+mod phases;
+mod routes;
+mod source;
+
+use std::time::Duration;
+
+use end_to_end::{Cluster, Namespace, Project, Prometheus, Visitors, cluster, cluster_alone, prometheus};
 use serde_json::Value;
 
 use crate::RUNNER;
+use moments::History;
 
 /// Four Pods of version 1 that take visits, and a canary without Pods.
 fn shop(cluster: &Cluster) -> Namespace<'_> {
@@ -13,19 +21,45 @@ fn shop(cluster: &Cluster) -> Namespace<'_> {
     namespace
 }
 
-/// What a rollback leads back to.
-fn state(namespace: &Namespace<'_>) -> Vec<String> {
-    ["api-stable", "api-canary"]
-        .map(|name| {
-            let deployment: Value = serde_json::from_str(&namespace.run(&["get", "deployment", name, "--output", "json"])).expect("JSON");
-            format!("{name}: {}", deployment["spec"])
-        })
-        .into()
+fn spec(namespace: &Namespace<'_>, deployment: &str) -> Value {
+    let object: Value = serde_json::from_str(&namespace.run(&["get", "deployment", deployment, "--output", "json"])).expect("JSON");
+    object["spec"].clone()
 }
 
-const STEPS: &str = r#"[{ set-weight = 10 }, { pause = "12s" }, { set-weight = 50 }, { pause = "8s" }, "promote"]"#;
+/// What a rollback leads back to.
+fn state(namespace: &Namespace<'_>) -> Vec<String> {
+    ["api-stable", "api-canary"].map(|name| format!("{name}: {}", spec(namespace, name))).into()
+}
 
-fn pipeline(namespace: &str, prometheus: &str, image: &str, steps: &str, more: &str) -> String {
+/// Pods that are ready count after ten minutes, or at once again. No Pod is replaced for that.
+fn slow(namespace: &Namespace<'_>, deployment: &str, slow: bool) {
+    let (ready, progress) = if slow { (600, 900) } else { (0, 45) };
+    let patch = format!(r#"{{"spec":{{"minReadySeconds":{ready},"progressDeadlineSeconds":{progress}}}}}"#);
+    namespace.run(&["patch", "deployment", deployment, "--type", "merge", "--patch", &patch]);
+}
+
+/// What runners have written, by the cluster's own word and in its order: `api-canary 1 runner-test/service:2`, `api 90 10`. None if the cluster does not say.
+fn written(cluster: &Cluster, namespace: &Namespace<'_>) -> Option<Vec<String>> {
+    let writes = cluster.audited(namespace.name())?.into_iter().filter(|one| {
+        let uri = one["requestURI"].as_str().unwrap_or_default();
+        one["verb"] == "patch" && one["responseStatus"]["code"] == 200 && uri.contains("fieldManager=runner") && !uri.contains("dryRun")
+    });
+    let line = |one: Value| {
+        let (patch, mut line) = (&one["requestObject"], one["objectRef"]["name"].as_str().unwrap_or_default().to_owned());
+        let weight =
+            |operation: &&Value| operation["op"] != "test" && operation["path"].as_str().is_some_and(|path| path.ends_with("/weight"));
+        let weights = patch.as_array().into_iter().flatten().filter(weight).map(|operation| operation["value"].to_string());
+        let replicas = patch["spec"]["replicas"].as_u64().map(|replicas| replicas.to_string());
+        let image = patch["spec"]["template"]["spec"]["containers"][0]["image"].as_str().map(str::to_owned);
+        for part in weights.chain(replicas).chain(image) {
+            line = format!("{line} {part}");
+        }
+        line
+    };
+    Some(writes.map(line).collect())
+}
+
+fn pipeline(namespace: &str, prometheus: &str, image: &str) -> String {
     format!(
         r#"format = 1
 name = "deliver"
@@ -38,10 +72,9 @@ deployment = "api-stable"
 canary = "api-canary"
 container = "api"
 image = "runner-test/service:{image}"
-steps = {steps}
+steps = [{{ set-weight = 10 }}, {{ pause = "12s" }}, {{ set-weight = 50 }}, {{ pause = "8s" }}, "promote"]
 prometheus = "{prometheus}"
 deadline = "40s"
-{more}
 [[stage.canary.with.metrics]]
 name = "error-rate"
 query = 'sum(rate(http_requests_total{{namespace="{namespace}",pod=~"{{{{pods}}}}",path="/products",code="500"}}[10s]) or vector(0)) / sum(rate(http_requests_total{{namespace="{namespace}",pod=~"{{{{pods}}}}",path="/products"}}[10s]))'
@@ -73,13 +106,11 @@ rules = [
     )
 }
 
-fn project(cluster: &Cluster, namespace: &Namespace<'_>, prometheus: &str, image: &str, steps: &str, more: &str) -> Project {
-    Project::with_pipeline(RUNNER, &pipeline(namespace.name(), prometheus, image, steps, more)).env("KUBECONFIG", cluster.kubeconfig())
+fn project(cluster: &Cluster, namespace: &Namespace<'_>, prometheus: &str, image: &str) -> Project {
+    Project::with_pipeline(RUNNER, &pipeline(namespace.name(), prometheus, image)).env("KUBECONFIG", cluster.kubeconfig())
 }
 
-fn deliver(cluster: &Cluster, namespace: &Namespace<'_>, prometheus: &str, image: &str) -> Finished {
-    project(cluster, namespace, prometheus, image, STEPS, "").run(&["exec", "--format", "plain", "--verbose"])
-}
+const EXEC: [&str; 4] = ["exec", "--format", "plain", "--verbose"];
 
 #[test]
 fn a_good_version_is_promoted_and_nobody_notices() {
@@ -87,7 +118,7 @@ fn a_good_version_is_promoted_and_nobody_notices() {
     let (Some(cluster), Some(prometheus)) = (cluster(test), prometheus(test)) else { return };
     let namespace = shop(&cluster);
     let visitors = Visitors::of(&namespace, "api");
-    let finished = deliver(&cluster, &namespace, &prometheus, "2").expect(0);
+    let finished = project(&cluster, &namespace, &prometheus, "2").run(&EXEC).expect(0);
     let (asked, bad) = visitors.done();
     assert!(asked > 500 && bad.is_empty(), "{} of {asked}: {bad:#?}\n{}", bad.len(), finished.stdout);
     let now = namespace.run(&[
@@ -100,31 +131,44 @@ fn a_good_version_is_promoted_and_nobody_notices() {
     assert!(now.contains("api-canary 0 "), "{now}");
 }
 
+/// Of metrics, where it is measured how soon a canary is on its way back.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+/// When the stage was told that the limit was passed.
+type Passed = fn(&History) -> Option<Duration>;
+
 #[test]
 fn a_bad_version_is_rolled_back_and_the_report_says_why() {
     let test = "a_bad_version_is_rolled_back_and_the_report_says_why";
     let (Some(cluster), Some(prometheus)) = (cluster(test), prometheus(test)) else { return };
-    let bad: [(&str, &[&str]); 5] = [
-        ("bad-errors", &["error-rate", "result <= 0.01", "query"]),
-        ("slow", &["p95", "result <= 1.0", "histogram_quantile"]),
-        ("crash", &["crash"]),
-        ("never-ready", &["ready"]),
-        ("missing", &["image"]),
+    let bad: [(&str, &[&str], Passed); 5] = [
+        ("bad-errors", &["error-rate", "result <= 0.01", "query"], |told| told.above("code%3D%22500", 0.01, Some(20.0))),
+        ("slow", &["p95", "result <= 1.0", "histogram_quantile"], |told| told.above("histogram_quantile", 1.0, None)),
+        ("crash", &["crash"], |told| told.crashes(1)),
+        ("never-ready", &["ready"], |told| Some(told.asked_for_pods()? + Duration::from_secs(40))),
+        ("missing", &["image"], History::no_image),
     ];
     std::thread::scope(|scope| {
-        for (image, says) in bad {
+        for (image, says, passed) in bad {
             let (cluster, prometheus) = (&cluster, &prometheus);
             scope.spawn(move || {
                 let namespace = shop(cluster);
                 let before = state(&namespace);
                 let visitors = Visitors::of(&namespace, "api");
-                let finished = deliver(cluster, &namespace, prometheus, image).expect(1);
+                let project = project(cluster, &namespace, prometheus, image);
+                project.replace("pipeline.toml", "interval = \"1s\"", &format!("interval = \"{}s\"", INTERVAL.as_secs()));
+                let finished = project.run(&EXEC).expect(1);
                 visitors.done();
                 assert_eq!(state(&namespace), before, "{}", finished.stdout);
                 assert!(finished.stdout.contains("rolled back"), "{image}: {}", finished.stdout);
                 for words in says {
                     assert!(finished.stdout.contains(words), "{image} says nothing of {words:?}: {}", finished.stdout);
                 }
+                let told = moments::of(project.journal().parent().expect("a folder"));
+                let passed = passed(&told).unwrap_or_else(|| panic!("{image} passed no limit: {}", finished.stdout));
+                let back = told.back(4).unwrap_or_else(|| panic!("{image}: nothing was written on the way back: {}", finished.stdout));
+                let late = back.checked_sub(passed);
+                assert!(late.is_some_and(|late| late <= INTERVAL), "{image}: passed at {passed:?}, back at {back:?}: {}", finished.stdout);
             });
         }
     });
@@ -138,8 +182,8 @@ fn without_measurements_it_waits_and_goes_back() {
     let namespace = shop(&cluster);
     let before = state(&namespace);
     let visitors = Visitors::of(&namespace, "api");
-    let project = project(&cluster, &namespace, &prometheus.url(), "2", STEPS, "");
-    let running = project.start(&["exec", "--format", "plain", "--verbose"]);
+    let project = project(&cluster, &namespace, &prometheus.url(), "2");
+    let running = project.start(&EXEC);
     running.wait_until("✓ set-weight 10%");
     prometheus.stop();
     let finished = running.finish().expect(1);
@@ -155,65 +199,16 @@ fn an_api_server_that_is_restarted_is_waited_for() {
     let (Some(cluster), Some(prometheus)) = (cluster_alone(test), prometheus(test)) else { return };
     let namespace = shop(&cluster);
     let visitors = Visitors::of(&namespace, "api");
-    let project = project(&cluster, &namespace, &prometheus, "2", STEPS, "");
-    let running = project.start(&["exec", "--format", "plain", "--verbose"]);
+    let project = project(&cluster, &namespace, &prometheus, "2");
+    let running = project.start(&EXEC);
     // Prometheus has found the new Pods, for which it needs the API server
     running.wait_until("error-rate: 0");
     let Some(outage) = cluster.without("apiserver") else {
         return end_to_end::skipped(&format!("{test} restarts the API server of a cluster that tests/engines/kubernetes started"));
     };
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(3));
     drop(outage);
     let finished = running.finish().expect(0);
     let (_, bad) = visitors.done();
     assert!(bad.is_empty(), "{bad:#?}\n{}", finished.stdout);
-}
-
-/// Ctrl-C leads back, or leaves everything as it is, as the setting says; and the message says which.
-#[test]
-fn a_cancelled_canary_goes_back_or_stays() {
-    let test = "a_cancelled_canary_goes_back_or_stays";
-    let (Some(cluster), Some(prometheus)) = (cluster(test), prometheus(test)) else { return };
-    let steps = r#"[{ set-weight = 10 }, { pause = "2m" }, "promote"]"#;
-    for (setting, says) in [("roll-back", "rolled back"), ("stay", "left as it is")] {
-        let namespace = shop(&cluster);
-        let before = state(&namespace);
-        let visitors = Visitors::of(&namespace, "api");
-        let more = format!("on-cancel = \"{setting}\"\n");
-        let project = project(&cluster, &namespace, &prometheus, "2", steps, &more);
-        let running = project.start(&["exec", "--format", "plain", "--verbose", "--grace", "60"]);
-        running.wait_until("✓ set-weight 10%");
-        running.signal("INT");
-        let finished = running.finish().expect(130);
-        visitors.done();
-        assert!(finished.stdout.contains(says), "{setting}: {}", finished.stdout);
-        assert_eq!(state(&namespace) == before, setting == "roll-back", "{}", finished.stdout);
-    }
-}
-
-/// Killed in any phase, it goes on where it was.
-#[test]
-fn a_killed_canary_goes_on() {
-    let test = "a_killed_canary_goes_on";
-    let (Some(cluster), Some(prometheus)) = (cluster(test), prometheus(test)) else { return };
-    let steps = r#"[{ set-weight = 10 }, { pause = "4s" }, { set-weight = 50 }, { pause = "approved" }, "promote"]"#;
-    let namespace = shop(&cluster);
-    let visitors = Visitors::of(&namespace, "api");
-    let project = project(&cluster, &namespace, &prometheus, "2", steps, "");
-    let running = project.start(&["exec", "--format", "plain", "--verbose"]);
-    running.wait_until("✓ set-weight 10%");
-    running.kill().expect(137);
-    for words in ["→ set-weight 50%", "asks: "] {
-        let running = project.start(&["resume", "--format", "plain", "--verbose"]);
-        running.wait_until(words);
-        running.kill().expect(137);
-    }
-    let running = project.start(&["resume", "--format", "plain", "--verbose"]);
-    running.wait_until("asks: ");
-    project.run(&["approve", "latest", "canary"]).expect(0);
-    let finished = running.finish().expect(0);
-    let (_, bad) = visitors.done();
-    assert!(bad.is_empty(), "{bad:#?}\n{}", finished.stdout);
-    let image = namespace.run(&["get", "deployment", "api-stable", "--output", "jsonpath={.spec.template.spec.containers[0].image}"]);
-    assert_eq!(image, "runner-test/service:2");
 }

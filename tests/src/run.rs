@@ -210,10 +210,16 @@ impl Running {
     /// Waits until it has printed this on standard output, for a minute at most.
     #[track_caller]
     pub fn wait_until(&self, says: &str) {
+        self.wait_for(&format!("nothing says {says:?}"), || self.stdout.so_far().contains(says));
+    }
+
+    /// Waits until something has become of it, for a minute at most. `missing`: what is wrong if it has not.
+    #[track_caller]
+    pub fn wait_for(&self, missing: &str, so: impl Fn() -> bool) {
         let began = Instant::now();
-        while !self.stdout.so_far().contains(says) {
+        while !so() {
             let late = began.elapsed() > Duration::from_secs(60);
-            assert!(!late, "nothing says {says:?}\n--- stdout\n{}\n--- stderr\n{}", self.stdout.so_far(), self.stderr.so_far());
+            assert!(!late, "{missing}\n--- stdout\n{}\n--- stderr\n{}", self.stdout.so_far(), self.stderr.so_far());
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -113,7 +113,7 @@ fn interval() -> Span {
 }
 
 fn patience() -> Span {
-    Span::from_secs(10)
+    Span::from_secs(5)
 }
 
 fn four() -> u32 {

@@ -35,6 +35,9 @@ pub struct Was {
     pub image: String,
 }
 
+/// For as long Pods are waited for that need not be ready, once somebody wants the stage to stop: what remains to be done has to fit into the time that is left.
+const HURRY: Duration = Duration::from_secs(2);
+
 /// How things were, and what is wanted.
 #[derive(Debug, Clone)]
 pub struct Aim {
@@ -74,6 +77,15 @@ pub fn parted(total: u32, weight: u32, baseline: bool) -> (u32, u32) {
 /// The part of the traffic, in percent, that so many of so many Pods have.
 pub fn share(canary: u32, all: u32) -> f64 {
     f64::from(canary) * 100.0 / f64::from(all.max(1))
+}
+
+/// Somebody wants the stage to stop while this is under way.
+pub fn hurry<'o>(order: impl IntoIterator<Item = &'o mut Op>) {
+    for op in order {
+        if let Op::Settled { within, lenient: true, .. } = op {
+            *within = HURRY.min(*within);
+        }
+    }
 }
 
 impl Aim {
@@ -140,7 +152,7 @@ impl Aim {
     /// The stable Deployment as it was, which is waited for: but not for ever, since what it takes over from is worse.
     fn restore_stable(&self, now: Now) -> [Op; 2] {
         let image = now.promoting.then(|| self.stable.image.clone());
-        let within = if now.hurry { Duration::from_secs(2) } else { Duration::from_secs(60).min(self.deadline) };
+        let within = if now.hurry { HURRY } else { Duration::from_secs(60).min(self.deadline) };
         [
             Op::Set { which: Which::Stable, replicas: Some(self.stable.replicas), image },
             Op::Settled { which: Which::Stable, within, lenient: true },

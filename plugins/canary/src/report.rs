@@ -12,8 +12,9 @@ use crate::work::Told;
 /// One line: how it ended, and why.
 pub fn summary(told: &Told, settings: &Settings, steps: &[Step]) -> String {
     let image = &settings.image;
+    let step = |number: usize| steps.get(number).map_or_else(|| "the end".to_owned(), Step::to_string);
     let back = |breach: &Breach| {
-        let step = steps.get(breach.step).map_or_else(|| "the end".to_owned(), Step::to_string);
+        let step = step(breach.step);
         format!("at {}, during `{step}`, after {}: {}: {}", told.part, time(breach.at), breach.what, breach.why)
     };
     match &told.outcome {
@@ -22,7 +23,10 @@ pub fn summary(told: &Told, settings: &Settings, steps: &[Step]) -> String {
         Outcome::Stranded { breach, part, why } => {
             format!("{image} had to be rolled back {}; BUT ITS {} COULD NOT BE RESTORED: {why}", back(breach), part.to_uppercase())
         }
-        Outcome::Stayed => format!("stopped after {}, and left as it is: {image} has {}", time(told.took), told.part),
+        Outcome::Stayed => {
+            let step = step(told.canary.step());
+            format!("stopped after {}, during `{step}`, and left as it is: {image} has {}", time(told.took), told.part)
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use runner_workloads::{Cluster, WatchId, why_stuck};
 use serde_json::Value;
 
 use crate::health::Health;
-use crate::ops::{Aim, Now, Op, Was, Which, share};
+use crate::ops::{self, Aim, Now, Op, Was, Which, share};
 use crate::settings::Settings;
 use crate::steps::{Action, Canary, Input, Metric, Outcome, Plan, Step};
 use crate::traffic::Routes;
@@ -264,12 +264,15 @@ impl<'w> Work<'w> {
             }
             input = match action {
                 Some(Action::Finish(outcome)) => {
-                    if outcome == Outcome::Promoted {
-                        self.steps.push(Passed { name: steps[at].to_string(), took: now - step_began });
+                    match outcome {
+                        Outcome::Promoted => self.steps.push(Passed { name: steps[at].to_string(), took: now - step_began }),
+                        Outcome::Stayed => self.note_what_stays(),
+                        Outcome::RolledBack(_) | Outcome::Stranded { .. } => {}
                     }
                     break outcome;
                 }
-                Some(Action::Measure(metric)) => self.measure(metric),
+                // a source may take its time, and there may be several
+                Some(Action::Measure(metric)) => self.stop(&canary).unwrap_or_else(|| self.measure(metric)),
                 Some(Action::AskApproval) => {
                     self.asking = true;
                     let question = format!("{} at {}: go on?", self.settings.image, self.parting());
@@ -299,12 +302,23 @@ impl<'w> Work<'w> {
         }
     }
 
+    /// Whether somebody has asked the stage to stop, and it was not told yet.
+    fn stop(&mut self, canary: &Canary) -> Option<Input> {
+        if self.stopping || !self.world.stopping() {
+            return None;
+        }
+        self.stopping = true;
+        let left = if self.order.contains(&Op::Verify) { "the Pods are" } else { "the traffic and the Pods are" };
+        let back = canary.goes_back().then(|| format!("; the rollback goes on: {left} not yet as they were"));
+        self.world.say(Level::Warn, &format!("asked to stop{}", back.unwrap_or_default()));
+        ops::hurry(&mut self.order);
+        Some(Input::Cancel)
+    }
+
     /// What happens next: the order under way, people, the cluster, or time.
     fn next(&mut self, canary: &Canary) -> Input {
-        if !self.stopping && self.world.stopping() {
-            self.stopping = true;
-            self.world.say(Level::Warn, "asked to stop");
-            return Input::Cancel;
+        if let Some(input) = self.stop(canary) {
+            return input;
         }
         if self.acting
             && self.world.now() >= self.again
@@ -388,14 +402,16 @@ impl<'w> Work<'w> {
             With::Baseline => self.side(Which::Baseline),
             With::Before => Side { at: Some(self.epoch), ..self.side(Which::Stable) },
         });
-        let stable = beside.map(|side| probe.read(self.web, &side));
+        // without a number of its own there is nothing to compare, and a source that does not answer takes its time
+        let measured = matches!(reading, Reading::Number { .. });
+        let stable = beside.filter(|_| measured).map(|side| probe.read(self.web, &side));
         let line = |reading: &Reading| match reading {
             Reading::Number { value, of: Some(of) } => format!("{value} (of {of})"),
             Reading::Number { value, of: None } => value.to_string(),
             Reading::Nothing(why) | Reading::Broken(why) => why.clone(),
         };
         let compared = stable.as_ref().map(|stable| format!(", beside {}", line(stable))).unwrap_or_default();
-        let level = if matches!(reading, Reading::Number { .. }) { Level::Debug } else { Level::Warn };
+        let level = if measured { Level::Debug } else { Level::Warn };
         self.world.say(level, &format!("{}: {}{compared}", probe.name, line(&reading)));
         Input::Measured { metric, reading, stable }
     }
@@ -416,6 +432,15 @@ impl<'w> Work<'w> {
     /// What holds when something speaks against the canary.
     fn note_the_turn(&mut self) {
         self.part = self.parting();
+    }
+
+    /// What is left as it is.
+    fn note_what_stays(&mut self) {
+        self.part = self.parting();
+        let stable = &self.watched[&Which::Stable];
+        if workload::image(&stable.object, &self.container[&Which::Stable]) == self.settings.image {
+            self.part = format!("{}, and {} is getting it", self.part, stable.target.name);
+        }
     }
 
     /// `10% of the traffic`, `1 of 10 Pods (10%)`

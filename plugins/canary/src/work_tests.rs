@@ -176,14 +176,21 @@ fn routes_are_led_back_before_pods_go() {
 
 #[test]
 fn somebody_who_stops_it_is_heard_in_every_step() {
-    for at in [1, 20, 63, 75, 92] {
+    for (at, during, has) in [
+        (1, "set-weight 10%", "1 of 11 Pods (9%)"),
+        (20, "pause 1m", "1 of 10 Pods (10%)"),
+        (63, "set-weight 50%", "5 of "),
+        (75, "analyse", "5 of 10 Pods (50%)"),
+        (92, "promote", "Pods (33%), and api is getting it"),
+    ] {
         for (cancelling, stays) in [("roll-back", false), ("stay", true)] {
             let mut cluster = cluster();
             cluster.stop_at = Some(Duration::from_secs(at));
             let (told, summary) = run(&mut cluster, &well(), &usual(json!({ "on-cancel": cancelling })));
             if stays {
                 assert_eq!(told.outcome, Outcome::Stayed, "{at}");
-                assert!(summary.starts_with("stopped after") && summary.contains("left as it is"), "{summary}");
+                let left = format!("during `{during}`, and left as it is: shop:2 has ");
+                assert!(summary.starts_with("stopped after") && summary.contains(&left) && summary.contains(has), "{summary}");
                 assert_ne!(cluster.state(), BEFORE, "{at}");
             } else {
                 assert!(matches!(&told.outcome, Outcome::RolledBack(breach) if breach.what == "cancelled"), "{at}: {:?}", told.outcome);
@@ -192,6 +199,38 @@ fn somebody_who_stops_it_is_heard_in_every_step() {
             assert!(told.took <= Duration::from_secs(at + 10), "{at}: within the grace, {:?}", told.took);
         }
     }
+}
+
+/// A source may take its time to answer: who stops the stage does not wait for it.
+#[test]
+fn nothing_is_measured_for_somebody_who_has_stopped_it() {
+    for at in 20..32 {
+        let mut cluster = cluster();
+        cluster.stop_at = Some(Duration::from_secs(at));
+        let (told, summary) = run(&mut cluster, &well(), &usual(json!({})));
+        let begun = told.steps[0].took;
+        let measured: Vec<Duration> =
+            told.canary.tallies(0).iter().flat_map(|tally| tally.points()).map(|point| begun + point.at).collect();
+        assert!(measured.len() >= 2 && measured.iter().all(|measured| *measured < Duration::from_secs(at)), "{at}: {measured:?} {summary}");
+    }
+}
+
+/// Going back it waits for the old Pods, and for those who stop it not so long.
+#[test]
+fn somebody_who_stops_it_on_its_way_back_is_heard() {
+    let web = well();
+    let later = web.clone();
+    let mut cluster = cluster().later(80, move |cluster| {
+        cluster.behave("shop:1", Behaviour::NeverReady);
+        later.says("api-canary", Some(0.5));
+    });
+    cluster.stop_at = Some(Duration::from_secs(95));
+    let (told, summary) = run(&mut cluster, &web, &usual(json!({ "on-cancel": "stay" })));
+    assert!(matches!(&told.outcome, Outcome::RolledBack(breach) if breach.what == "errors"), "{summary}");
+    let said = "asked to stop; the rollback goes on: the traffic and the Pods are not yet as they were";
+    assert!(cluster.said.iter().any(|line| line == said), "{:?}", cluster.said);
+    assert!(told.took >= Duration::from_secs(95) && told.took < Duration::from_secs(98), "{:?}", told.took);
+    assert_eq!(cluster.state(), BEFORE);
 }
 
 #[test]

@@ -164,14 +164,15 @@ fn what_was_deployed_is_compared_with_the_time_before() {
     let delivered = |image: &str, code: i32| {
         let namespace = cluster.namespace("measured");
         namespace.serve("api", "stable", "1", 2);
-        let visitors = Visitors::of(&namespace, "api");
+        // as many as Pods can bear that need 1.5 s for each
+        let visitors = Visitors::each(Duration::from_millis(100), &namespace, "api", "/products");
         let visits = query(&namespace, VISITS);
         let began = Instant::now();
         // there is a time before to compare with
         while !prometheus
             .query(&visits)
             .iter()
-            .any(|one| one["value"][1].as_str().and_then(|n| n.parse().ok()).is_some_and(|n: f64| n > 100.0))
+            .any(|one| one["value"][1].as_str().and_then(|n| n.parse().ok()).is_some_and(|n: f64| n > 60.0))
         {
             assert!(began.elapsed() < Duration::from_secs(90), "{image}: nobody is counted");
             std::thread::sleep(Duration::from_millis(200));

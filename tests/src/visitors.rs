@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::cluster::Namespace;
 
-/// Somebody who asks forty times a second, and takes down whatever is no answer.
+/// Somebody who asks forty times a second or as often as is said, and takes down whatever is no answer.
 pub struct Visitors {
     over: Arc<AtomicBool>,
     bad: Arc<Mutex<Vec<String>>>,
@@ -23,6 +23,11 @@ impl Visitors {
     }
 
     pub fn at(namespace: &Namespace<'_>, service: &str, path: &'static str) -> Visitors {
+        Visitors::each(Duration::from_millis(25), namespace, service, path)
+    }
+
+    /// `pause`: from one request to the next. A Pod of the quickstart's service answers 16 at the same time.
+    pub fn each(pause: Duration, namespace: &Namespace<'_>, service: &str, path: &'static str) -> Visitors {
         let address: SocketAddr = format!("{}:80", namespace.address(service)).parse().expect("an address");
         let (over, bad) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (until, noted) = (over.clone(), bad.clone());
@@ -38,7 +43,7 @@ impl Visitors {
                     }
                 });
                 asked += 1;
-                std::thread::sleep(Duration::from_millis(25).saturating_sub(began.elapsed()));
+                std::thread::sleep(pause.saturating_sub(began.elapsed()));
             }
             asked
         });

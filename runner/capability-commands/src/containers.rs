@@ -21,6 +21,7 @@ use capability::Setting;
 use docker::{Ceilings, Container, ContainerSpec, EngineError, Image, Mount, NetworkMode, Printed, StagePod, pour};
 use futures::{Stream, StreamExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -81,14 +82,17 @@ impl StageContainers {
     /// Finds the engine and the image while the component gets ready. What is wrong is said when a program is started.
     pub fn warm(self: &Arc<Self>, within: &Within) {
         let (this, reference) = (self.clone(), within.image.clone());
-        tokio::spawn(async move {
+        let find = async move {
             // who starts a program meanwhile waits for this answer, and asks no second time
             let found = this.image.get_or_try_init(|| async {
                 let image = this.pod.engine().await.map_err(drop)?.image(&reference).await;
                 image.ok().flatten().ok_or(())
             });
             let _ = found.await;
-        });
+        };
+        // from another thread: the worker that is here has the component to load, and keeps for afterwards what is spawned on it
+        let runtime = Handle::current();
+        tokio::task::spawn_blocking(move || drop(runtime.spawn(find)));
     }
 
     /// Connects to a port of the loopback that the stage's containers share.

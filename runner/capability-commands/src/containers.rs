@@ -13,8 +13,10 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use capability::Setting;
@@ -33,6 +35,8 @@ use crate::seen::{Seen, StandIns};
 /// Of `/tmp`. It is memory, but only what is used of it.
 const TMP: u64 = 1 << 30;
 const HOSTS: &str = "/etc/hosts";
+/// How long containers that are on their way out are waited for before the engine is asked about them.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The containers of one attempt.
 pub struct StageContainers {
@@ -46,8 +50,12 @@ pub struct StageContainers {
     /// A program has a name that others reach it by.
     named: AtomicBool,
     hosts: Mutex<BTreeSet<String>>,
-    /// One task for each container, until it is gone.
-    watched: Mutex<JoinSet<()>>,
+    /// One task for each container, until it is gone; false if it may not be.
+    watched: Mutex<JoinSet<bool>>,
+    /// Programs that have not ended, or may have been started.
+    running: Arc<AtomicUsize>,
+    /// Something may be there that no task watches.
+    unwatched: AtomicBool,
 }
 
 /// One program.
@@ -64,8 +72,8 @@ pub struct Program {
 }
 
 impl StageContainers {
-    /// `folder`: of the attempt, where `home` and `hosts` are made.
-    pub fn new(pod: Arc<StagePod>, folder: PathBuf) -> Self {
+    /// `folder`: of the attempt, where `home` and `hosts` are made. `again`: another process had begun the attempt.
+    pub fn new(pod: Arc<StagePod>, folder: PathBuf, again: bool) -> Self {
         StageContainers {
             pod,
             folder,
@@ -76,6 +84,8 @@ impl StageContainers {
             named: AtomicBool::new(false),
             hosts: Mutex::default(),
             watched: Mutex::default(),
+            running: Arc::default(),
+            unwatched: AtomicBool::new(again),
         }
     }
 
@@ -141,10 +151,26 @@ impl StageContainers {
             ..ContainerSpec::default()
         };
         let engine = self.pod.engine().await.map_err(failed)?;
-        let container = engine.run(self.pod.owner(), &spec).await.map_err(|error| not_started(&program.program, error))?;
+        // for good, if nobody waits for the engine's answer
+        self.running.fetch_add(1, Ordering::AcqRel);
+        let container = engine.run(self.pod.owner(), &spec).await.map_err(|error| {
+            self.unwatched.store(true, Ordering::Relaxed);
+            not_started(&program.program, error)
+        })?;
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        while watched.try_join_next().is_some() {}
-        Ok(Running::watch(container, program.program, program.stdout, program.stderr, &mut watched))
+        while let Some(gone) = watched.try_join_next() {
+            self.note(gone.unwrap_or(false));
+        }
+        Ok(Running::watch(container, program.program, (program.stdout, program.stderr), self.running.clone(), &mut watched))
+    }
+
+    fn note(&self, gone: bool) {
+        self.unwatched.fetch_or(!gone, Ordering::Relaxed);
+    }
+
+    /// Whether nothing runs any more, so that [`StageContainers::end`] has only to take away what is left.
+    pub fn at_rest(&self) -> bool {
+        self.running.load(Ordering::Acquire) == 0 && !self.pod.stands() && !self.unwatched.load(Ordering::Relaxed)
     }
 
     /// Takes away all that is left, and returns when it is gone.
@@ -153,8 +179,16 @@ impl StageContainers {
     /// In words for people.
     pub async fn end(&self) -> Result<(), String> {
         let mut watched = std::mem::take(&mut *self.watched.lock().unwrap_or_else(PoisonError::into_inner));
-        // those whose program has ended are on their way already; what finds them still there waits for the same
-        let (ended, ()) = tokio::join!(self.pod.end(), async { while watched.join_next().await.is_some() {} });
+        // those whose program has ended are on their way already
+        let going = async {
+            while let Some(gone) = watched.join_next().await {
+                self.note(gone.unwrap_or(false));
+            }
+        };
+        let mut going = pin!(going);
+        let known = self.at_rest() && tokio::time::timeout(PATIENCE, &mut going).await.is_ok() && self.at_rest();
+        // the engine is asked what there is unless all of it is known to be gone
+        let ended = if known { Ok(()) } else { tokio::join!(self.pod.end(), going).0 };
         self.stand_ins.remove();
         ended.map_err(|error| error.to_string())
     }
@@ -326,14 +360,21 @@ struct Ended {
 }
 
 impl Running {
-    fn watch(container: Container, program: String, stdout: OwnedFd, stderr: OwnedFd, tasks: &mut JoinSet<()>) -> Running {
+    fn watch(
+        container: Container,
+        program: String,
+        (stdout, stderr): (OwnedFd, OwnedFd),
+        running: Arc<AtomicUsize>,
+        tasks: &mut JoinSet<bool>,
+    ) -> Running {
         let (told, ended) = watch::channel(None);
         let (signals, wanted) = mpsc::unbounded_channel();
         tasks.spawn(async move {
             let ended = end(&container, &program, stdout, stderr, wanted).await;
+            running.fetch_sub(1, Ordering::AcqRel);
             told.send_replace(Some(ended));
             // nothing runs in it any more, and whoever waits for the program does not wait for the engine's tidying up; what can't be removed is swept
-            let _ = container.remove().await;
+            container.remove().await.is_ok()
         });
         Running { signals, ended, signalled: AtomicBool::new(false) }
     }

@@ -174,10 +174,15 @@ impl Attempts {
             prepared: Prepared::default(),
             log: log.clone(),
         });
-        let mut beside = match Beside::prepare(&self.plan, stage, &bound, &setting, folders) {
+        let mut beside = match Beside::prepare(&self.plan, stage, &bound, &setting, folders, begun.cut.is_some()) {
             Ok(beside) => beside,
             Err(message) => return host_failure(message),
         };
+        if beside.starts_containers() {
+            // an effect that happens once, which waits for this; meanwhile the component gets ready
+            let journal = self.journal.clone();
+            tokio::task::spawn_blocking(move || journal.settle());
+        }
         let given = Given::from(bound);
         let (record, track) = match self.record(begun, &setting, &given) {
             Ok(opened) => opened,
@@ -193,44 +198,49 @@ impl Attempts {
             Err(finished) => finished,
         };
         let leaves_files = beside.leaves_files();
-        beside.end(!finished.outcome.passed(), &mut stopped).await;
-        hide(&mut finished, held.mask());
-        if finished.suspended.is_some() {
-            // it goes on from here, in this very folder, when somebody has chosen
-            return (finished, Vec::new());
-        }
-        if let (Some(watch), Some(marked)) = (&self.watch, marked) {
-            match blocking(move || marked.touched()).await {
-                Ok(touched) => watch.add(&stage.name, touched),
-                Err(error) => log.note(&format!("what happened to the stage's files can't be learned: {error}")),
+        let leaving = beside.end(!finished.outcome.passed(), &mut stopped).await;
+        // nothing of the stage runs any more: the engine tidies up beside what is left to be done here
+        let conclude = async {
+            hide(&mut finished, held.mask());
+            if finished.suspended.is_some() {
+                // it goes on from here, in this very folder, when somebody has chosen
+                return (finished, Vec::new());
             }
-        }
-        let artifacts = self.artifacts(stage, workspace.as_ref(), &mut finished, log).await;
-        let beside = !stage.caches.is_empty() || leaves_files;
-        let to_remove = workspace.as_ref().is_some_and(|w| w.copied.is_some()) || setting.scratch.made() || begun.cut.is_some() || beside;
-        let end = End {
-            at: now(),
-            outcome: finished.outcome.clone(),
-            outputs: finished.outputs.clone(),
-            artifacts: artifacts.clone(),
-            cut_off: finished.cut_off,
+            if let (Some(watch), Some(marked)) = (&self.watch, marked) {
+                match blocking(move || marked.touched()).await {
+                    Ok(touched) => watch.add(&stage.name, touched),
+                    Err(error) => log.note(&format!("what happened to the stage's files can't be learned: {error}")),
+                }
+            }
+            let artifacts = self.artifacts(stage, workspace.as_ref(), &mut finished, log).await;
+            let beside = !stage.caches.is_empty() || leaves_files;
+            let to_remove =
+                workspace.as_ref().is_some_and(|w| w.copied.is_some()) || setting.scratch.made() || begun.cut.is_some() || beside;
+            let end = End {
+                at: now(),
+                outcome: finished.outcome.clone(),
+                outputs: finished.outputs.clone(),
+                artifacts: artifacts.clone(),
+                cut_off: finished.cut_off,
+            };
+            // an attempt that has ended has its whole log, but for what is said of its caches
+            log.flush(None);
+            // before the folders go: an attempt whose end is not recorded is run again in them
+            if let Err(error) = record.end(&end, to_remove) {
+                return host_failure(error.to_string());
+            }
+            if finished.outcome.passed() {
+                self.caches.save(caches, site).await;
+            }
+            if to_remove {
+                let work = folders.work.clone();
+                if let Err(error) = blocking(move || workspace::remove_tree(&work)).await {
+                    log.note(&format!("the stage's folder could not be removed: {error}"));
+                }
+            }
+            (finished, artifacts)
         };
-        // an attempt that has ended has its whole log, but for what is said of its caches
-        log.flush(None);
-        // before the folders go: an attempt whose end is not recorded is run again in them
-        if let Err(error) = record.end(&end, to_remove) {
-            return host_failure(error.to_string());
-        }
-        if finished.outcome.passed() {
-            self.caches.save(caches, site).await;
-        }
-        if to_remove {
-            let work = folders.work.clone();
-            if let Err(error) = blocking(move || workspace::remove_tree(&work)).await {
-                log.note(&format!("the stage's folder could not be removed: {error}"));
-            }
-        }
-        (finished, artifacts)
+        tokio::join!(conclude, leaving.gone()).0
     }
 
     /// Opens the attempt's record: an empty one, or that of the attempt that was cut off, if it is given the same once more.

@@ -38,11 +38,18 @@ pub struct Beside {
 
 impl Beside {
     /// Makes the jail, if there are services, with the folder of each; and what containers share, if there will be any. `prepared` of the setting
-    /// has them then.
+    /// has them then. `again`: the attempt was cut off.
     ///
     /// # Errors
     /// In words for people.
-    pub fn prepare(plan: &Plan, stage: &Stage, bound: &Bound, setting: &Setting, folders: &AttemptFolders) -> Result<Beside, String> {
+    pub fn prepare(
+        plan: &Plan,
+        stage: &Stage,
+        bound: &Bound,
+        setting: &Setting,
+        folders: &AttemptFolders,
+        again: bool,
+    ) -> Result<Beside, String> {
         let mut beside = Beside::default();
         let grant = around::commands(&bound.grants);
         let (images, programs): (Vec<&Service>, Vec<&Service>) = stage
@@ -74,7 +81,7 @@ impl Beside {
                 folder: sockets,
             };
             let pod = Arc::new(StagePod::new(owner, spec));
-            let containers = Arc::new(StageContainers::new(pod.clone(), folder));
+            let containers = Arc::new(StageContainers::new(pod.clone(), folder, again));
             if let Some(within) = within {
                 containers.warm(within);
             }
@@ -101,6 +108,11 @@ impl Beside {
         setting.prepared.insert(jail.clone());
         beside.jail = Some(jail);
         Ok(beside)
+    }
+
+    /// Whether containers are what programs run in, or services.
+    pub fn starts_containers(&self) -> bool {
+        self.pod.is_some()
     }
 
     /// Whether there is anything of it that has to be taken away.
@@ -152,8 +164,8 @@ impl Beside {
         }
     }
 
-    /// Ends everything. `keep`: the services' logs stay.
-    pub async fn end(self, keep: bool, stop: &mut watch::Receiver<Stop>) {
+    /// Ends everything. `keep`: the services' logs stay. What is left of containers in which nothing runs any more may still be on its way out.
+    pub async fn end(self, keep: bool, stop: &mut watch::Receiver<Stop>) -> Leaving {
         if let Some(services) = self.services {
             tokio::select! {
                 biased;
@@ -165,10 +177,11 @@ impl Beside {
         if let Some(jail) = self.jail {
             let _ = tokio::time::timeout(AT_ONCE, jail.end()).await;
         }
-        if let Some(containers) = self.containers {
-            // what an engine that is gone holds is swept when it is back
-            let _ = tokio::time::timeout(REMOVED, containers.end()).await;
+        let mut leaving = Leaving(self.containers);
+        if leaving.0.as_ref().is_some_and(|containers| !containers.at_rest()) {
+            std::mem::take(&mut leaving).gone().await;
         }
+        leaving
     }
 
     fn launchers(&self, setting: &Arc<Setting>) -> Launchers {
@@ -180,6 +193,20 @@ impl Beside {
             note: Box::new(move |text: &str| log.note(text)),
         });
         Launchers { jail, images, setting: setting.clone(), bridges: self.bridges.clone() }
+    }
+}
+
+/// What containers leave behind when they have ended.
+#[derive(Default)]
+pub struct Leaving(Option<Arc<StageContainers>>);
+
+impl Leaving {
+    /// Waits until the engine has taken it away.
+    pub async fn gone(self) {
+        if let Some(containers) = self.0 {
+            // what an engine that is gone holds is swept when it is back
+            let _ = tokio::time::timeout(REMOVED, containers.end()).await;
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the containers of one attempt share: the engine, their owner, and the pod, each made when it is first needed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::UnixListener;
@@ -12,13 +13,14 @@ pub struct StagePod {
     spec: PodSpec,
     engine: OnceCell<Engine>,
     pod: OnceCell<Arc<Pod>>,
+    tried: AtomicBool,
     outlet: Mutex<Option<UnixListener>>,
 }
 
 impl StagePod {
     /// Nothing is asked of an engine yet.
     pub fn new(owner: Owner, spec: PodSpec) -> Self {
-        StagePod { owner, spec, engine: OnceCell::new(), pod: OnceCell::new(), outlet: Mutex::default() }
+        StagePod { owner, spec, engine: OnceCell::new(), pod: OnceCell::new(), tried: AtomicBool::default(), outlet: Mutex::default() }
     }
 
     pub fn owner(&self) -> &Owner {
@@ -37,11 +39,17 @@ impl StagePod {
     /// If there is no engine, or it is not on this machine.
     pub async fn standing(&self) -> Result<&Arc<Pod>, EngineError> {
         let started = self.pod.get_or_try_init(|| async {
+            self.tried.store(true, Ordering::Relaxed);
             let mut pod = Pod::start(self.engine().await?, &self.owner, &self.spec).await?;
             *self.outlet.lock().unwrap_or_else(PoisonError::into_inner) = pod.outlet();
             Ok(Arc::new(pod))
         });
         started.await
+    }
+
+    /// Whether there may be a pod, or a part of one.
+    pub fn stands(&self) -> bool {
+        self.tried.load(Ordering::Relaxed)
     }
 
     /// What arrives at the proxy's place inside; once.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use pipeline::plan::Limits;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Result};
+use wasmtime::{Config, Enabled, Engine, EngineWeak, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Result};
 
 /// Part of the key of compiled code: raised by hand when [`base`] changes in a way that wasmtime's own compatibility hash does not see.
 pub const CONFIGURATION: &str = "wasmtime-48/1";
@@ -48,7 +48,7 @@ pub fn compiler() -> Result<Engine> {
 }
 
 impl Engines {
-    /// Both engines, and the threads that tick them, which end with the engines. `at_once`: so many stages run at the same time.
+    /// Both engines, and the thread that ticks them, which ends with them. `at_once`: so many stages run at the same time.
     pub fn new(at_once: usize) -> Result<Self> {
         let slots = u32::try_from(at_once).unwrap_or(MOST_POOLED).clamp(1, MOST_POOLED);
         let mut pool = PoolingAllocationConfig::new();
@@ -72,19 +72,19 @@ impl Engines {
         let mut pooled = base();
         pooled.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engines = Engines { pooled: Engine::new(&pooled)?, on_demand: compiler()?, at_once };
-        for engine in [&engines.pooled, &engines.on_demand] {
-            let weak = engine.weak();
-            thread::Builder::new()
-                .name("epoch".into())
-                .spawn(move || {
-                    while let Some(engine) = weak.upgrade() {
-                        engine.increment_epoch();
-                        drop(engine);
-                        thread::sleep(TICK);
-                    }
-                })
-                .map_err(wasmtime::Error::new)?;
-        }
+        let weak = [engines.pooled.weak(), engines.on_demand.weak()];
+        thread::Builder::new()
+            .name("epoch".into())
+            .spawn(move || {
+                // both end at the same time
+                while let [Some(pooled), Some(on_demand)] = weak.each_ref().map(EngineWeak::upgrade) {
+                    pooled.increment_epoch();
+                    on_demand.increment_epoch();
+                    drop((pooled, on_demand));
+                    thread::sleep(TICK);
+                }
+            })
+            .map_err(wasmtime::Error::new)?;
         Ok(engines)
     }
 

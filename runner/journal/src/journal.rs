@@ -246,6 +246,15 @@ impl Journal {
         self.shared().flush()
     }
 
+    /// Has the file of the journal survive a power loss. The first effect of [`Class::Once`](crate::Class::Once) waits for that; who knows that one will come has it done
+    /// beside other work.
+    pub fn settle(&self) -> Result<()> {
+        let shared = self.shared();
+        let mut writer = lock(&shared.writer);
+        shared.sound()?;
+        writer.settle().inspect_err(|error| shared.fail(error))
+    }
+
     /// A journal that could not write once never answers `Ok` again: a run must stop before its next effect.
     pub fn failed(&self) -> Option<JournalError> {
         self.shared().sound().err()

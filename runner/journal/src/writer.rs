@@ -14,7 +14,7 @@ pub struct Writer {
     path: PathBuf,
     connection: Option<Connection>,
     session: u32,
-    /// Whether this session wrote something that must survive a power loss.
+    /// Whether the file itself survives a power loss, as it was at some time of this session.
     synced: bool,
     /// Whether this journal holds such a thing at all.
     durable: bool,
@@ -39,12 +39,19 @@ impl Writer {
         self.synchronous("FULL")?;
         self.transaction(batch)?;
         self.durable = true;
-        if !self.synced {
-            open::write_back(self.connection()?, &self.path)?;
-            open::sync_names(&self.folder)?;
-            self.synced = true;
-        }
+        self.settle()?;
         self.synchronous("NORMAL")
+    }
+
+    /// Once in a session: the file that commits are added to, and its name, survive a power loss.
+    pub fn settle(&mut self) -> Result<()> {
+        if self.synced {
+            return Ok(());
+        }
+        open::write_back(self.connection()?, &self.path)?;
+        open::sync_names(&self.folder)?;
+        self.synced = true;
+        Ok(())
     }
 
     fn synchronous(&self, how: &str) -> Result<()> {

@@ -154,6 +154,13 @@ fn what_must_survive_a_power_loss_is_synced_when_the_journal_is_closed() {
     assert!(!durable(&crossed(Class::Read)));
     assert!(!durable(&crossed(Class::Idempotent)));
     assert!(durable(&crossed(Class::Once)));
+    assert!(!durable(&|journal, _| journal.settle().unwrap()));
+    let settled = |journal: &Journal, folder: &std::path::Path| {
+        journal.settle().unwrap();
+        crossed(Class::Once)(journal, folder);
+        journal.settle().unwrap();
+    };
+    assert!(durable(&settled));
     assert!(durable(&|_, folder| approve(folder, &approval()).unwrap()));
 }
 

@@ -57,6 +57,15 @@ fn runs(command: &mut Command) {
     assert!(output.status.success(), "{command:?}\n{said}\n{complained}");
 }
 
+/// Width and height of a PNG.
+#[track_caller]
+fn dimensions(png: &[u8]) -> (u32, u32) {
+    let head = png.get(..24).expect("a PNG's head");
+    assert!(head.starts_with(b"\x89PNG\r\n\x1a\n") && head[12..16] == *b"IHDR", "{head:?}");
+    let number = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().expect("four bytes"));
+    (number(16), number(20))
+}
+
 /// Images of the programs as they are, called version `first` and built by a run of their own: by their digests.
 fn first(images: &ImageRegistry, project: &Project) -> [String; 2] {
     let arguments = ["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--cache", ".npm"];
@@ -155,8 +164,9 @@ fn feastfrenzy_is_delivered() {
     let visitors = Visitors::at(&namespace, "backend", "/api/products");
     // what is compared with the time before needs one
     std::thread::sleep(Duration::from_secs(15));
-    let quickly = ["--input", "images=runner-test", "--input", "soak=20s", "--input", "interval=8s"];
-    let arguments = [&["exec", "--event", "push", "--format", "json", "--junit", "junit.xml"], &quickly[..]].concat();
+    let here = ["--input", "images=runner-test", "--input", "browser=runner-test/playwright:1"];
+    let quickly = ["--input", "soak=20s", "--input", "interval=8s"];
+    let arguments = [&["exec", "--event", "push", "--format", "json", "--junit", "junit.xml"], &here[..], &quickly[..]].concat();
     let finished = project.start(&arguments).for_up_to(Duration::from_secs(900)).finish().expect(0);
     let (visits, bad) = visitors.done();
     let told = finished.told();
@@ -179,6 +189,17 @@ fn feastfrenzy_is_delivered() {
     project.run(&["artifacts", "latest", "e2e.pages", "-o", "captures"]).expect(0);
     let capture = project.read("captures/app/frontend/e2e/pages/an-employee-pays-from-the-balance.html");
     assert!(capture.contains("Ed, €2.20") && capture.contains("Paid €7.80. Enjoy!"), "{capture}");
+    let kept = std::fs::read_dir(project.path().join("captures/app/frontend/e2e/pages")).expect("captures");
+    let paths = kept.map(|entry| entry.expect("an entry").path());
+    let screenshots: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|extension| extension == "png")).collect();
+    assert_eq!(screenshots.len(), 8, "one of each journey: {screenshots:?}");
+    for path in screenshots {
+        let png = std::fs::read(&path).expect("a screenshot");
+        let (width, height) = dimensions(&png);
+        assert!(width == 1280 && (720..5000).contains(&height), "{}: {width} x {height}", path.display());
+        // an empty page has 4 KB, and so has one without letters
+        assert!(png.len() > 10_000, "{}: {} bytes", path.display(), png.len());
+    }
     assert!(!project.path().join("app/backend/node_modules").exists(), "a stage wrote into the checkout");
     // one stage had a network, and it is the one that was granted it
     assert!(packages.asked().iter().any(|path| path.contains("mysql2")), "{:?}", packages.asked());
@@ -234,9 +255,12 @@ fn feastfrenzy_says_who_may_what() {
     let project = Project::copy_of(RUNNER, &shipped());
     git(&project, &["init", "-q", "-b", "main"]);
     commit(&project, "everything");
+    let packages: Value = serde_json::from_str(&project.read("app/frontend/package.json")).expect("JSON");
+    let playwright = packages["devDependencies"]["playwright-core"].as_str().expect("a version");
     project
         .run(&["plan"])
         .expect(0)
+        .says(&format!("run node (in a container of mcr.microsoft.com/playwright:v{playwright}-noble, no network)"))
         .says("connect to npm.example:443")
         .says("PUSH 127.0.0.1:5000/feastfrenzy/backend:*")
         .says("build 127.0.0.1:5000/feastfrenzy/backend:* (no network)")

@@ -134,7 +134,8 @@ async fn drive(running: Running, reports: &Reports, global: &Global) -> Result<E
     if began && verdict != event::Verdict::Waiting && journal.failed().is_none() {
         attempts.run.clear().map_err(anyhow::Error::from)?;
     }
-    drop(attempts);
+    // what components were given goes with the process, or beside the last of the work
+    tokio::task::spawn_blocking(move || drop(attempts));
     let broken = journal.failed();
     journal.close().map_err(anyhow::Error::from)?;
     match broken {

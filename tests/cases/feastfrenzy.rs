@@ -152,8 +152,6 @@ fn feastfrenzy_is_delivered() {
         ("feastfrenzy-production", namespace.name().to_owned()),
         ("http://prometheus.production.example:9090", prometheus),
         ("https://chat.example/hooks/*", receivers.url("/hook/*")),
-        // it reads whole images, more than is kept for a replay if nothing is said
-        ("consumes = [\"image.archive\"]", "consumes = [\"image.archive\"]\nlimits = { record = \"2GiB\" }".to_owned()),
     ] {
         project.replace("pipeline.toml", written, &here);
     }

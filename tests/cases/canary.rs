@@ -1,5 +1,6 @@
 //! The plugin `canary` on a real cluster: real Pods of the quickstart's service, requests all the while, and what a real Prometheus saw of them.
 
+mod comparison;
 mod moments;
 mod phases;
 mod routes;

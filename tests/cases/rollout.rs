@@ -82,6 +82,76 @@ fn a_version_is_rolled_out_undone_and_restarted() {
     assert!(asked > 200 && bad.is_empty(), "{bad:#?}");
 }
 
+/// One Pod on each node, so that on a cluster of one node a second finds no place.
+const LONELY: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: { name: api-stable }
+spec:
+  replicas: 1
+  selector: { matchLabels: { app: lonely } }
+  strategy: { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } }
+  template:
+    metadata: { labels: { app: lonely } }
+    spec:
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+            - { labelSelector: { matchLabels: { app: lonely } }, topologyKey: kubernetes.io/hostname }
+      containers: [{ name: api, image: \"runner-test/service:1\" }]
+";
+
+/// What keeps new Pods from coming, in the words of the cluster; and all is as it was.
+#[test]
+fn what_a_rollout_is_stuck_at_is_said() {
+    let Some(cluster) = cluster("what_a_rollout_is_stuck_at_is_said") else { return };
+    let nodes = cluster.run(&["get", "nodes", "--output", "name"]).lines().count();
+    type Prepared = fn(&Namespace<'_>);
+    let cases: [(&str, Prepared, &[&str]); 3] = [
+        (
+            "2",
+            |namespace| {
+                namespace.serve("api", "stable", "1", 2);
+                namespace.run(&["create", "quota", "few", "--hard=pods=2"]);
+            },
+            &["exceeded quota: few"],
+        ),
+        (
+            "2",
+            |namespace| {
+                namespace.apply(LONELY);
+                namespace.run(&["rollout", "status", "deployment/api-stable", "--timeout=120s"]);
+            },
+            &["nodes are available", "anti-affinity"],
+        ),
+        ("never-ready", |namespace| namespace.serve("api", "stable", "1", 1), &["Readiness probe failed"]),
+    ];
+    std::thread::scope(|scope| {
+        for (image, prepare, says) in cases {
+            if says[0].contains("nodes") && nodes > 1 {
+                end_to_end::skipped("a Pod without a place is looked for on a cluster of one node");
+                continue;
+            }
+            let cluster = &cluster;
+            scope.spawn(move || {
+                let namespace = cluster.namespace("stuck");
+                prepare(&namespace);
+                let spec = || namespace.run(&["get", "deployment", "api-stable", "--output", "jsonpath={.spec}"]);
+                let before = spec();
+                let with = format!(
+                    "deployment = \"api-stable\"\ncontainer = \"api\"\nimage = \"runner-test/service:{image}\"\ndeadline = \"20s\""
+                );
+                let rules = format!("{}\n  {{ resources = [\"events\"], verbs = [\"list\"] }},", deployments("\"api-stable\""));
+                let finished = project(cluster, &namespace, &with, &rules).run(&["exec", "--format", "plain", "--verbose"]).expect(1);
+                for words in says {
+                    assert!(finished.stdout.contains(words), "nothing says {words:?}: {}", finished.stdout);
+                }
+                assert!(finished.stdout.contains("rolled back"), "{}", finished.stdout);
+                assert_eq!(spec(), before, "{}", finished.stdout);
+            });
+        }
+    });
+}
+
 /// All old Pods go before the first new one comes, and where none comes the old ones are back.
 #[test]
 fn pods_are_recreated_and_brought_back() {

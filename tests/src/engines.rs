@@ -87,7 +87,14 @@ impl Drop for Docker {
 
 fn listing() -> Listing {
     let lists: [&[&str]; 4] = [
-        &["ps", "--all", "--no-trunc", "--format", "container {{.ID}} {{.Names}} {{.Image}} {{.Labels}}"],
+        // labels may have lines of their own
+        &[
+            "ps",
+            "--all",
+            "--no-trunc",
+            "--format",
+            "container {{.ID}} {{.Names}} {{.Image}} {{if .Label \"io.kubernetes.pod.uid\"}}io.kubernetes.pod.uid{{else}}{{.Labels}}{{end}}",
+        ],
         &["network", "ls", "--no-trunc", "--format", "network {{.ID}} {{.Name}} {{.Labels}}"],
         &["volume", "ls", "--format", "volume {{.Name}} {{.Labels}}"],
         &["image", "ls", "--no-trunc", "--filter", "dangling=true", "--format", "image {{.ID}}"],

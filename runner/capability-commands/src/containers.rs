@@ -186,9 +186,12 @@ impl StageContainers {
             }
         };
         let mut going = pin!(going);
-        let known = self.at_rest() && tokio::time::timeout(PATIENCE, &mut going).await.is_ok() && self.at_rest();
-        // the engine is asked what there is unless all of it is known to be gone
-        let ended = if known { Ok(()) } else { tokio::join!(self.pod.end(), going).0 };
+        let ended = if self.at_rest() && tokio::time::timeout(PATIENCE, &mut going).await.is_ok() {
+            // the engine is asked what there is unless all of it is known to be gone
+            if self.at_rest() { Ok(()) } else { self.pod.end().await }
+        } else {
+            tokio::join!(self.pod.end(), going).0
+        };
         self.stand_ins.remove();
         ended.map_err(|error| error.to_string())
     }
@@ -357,6 +360,8 @@ struct Ended {
     code: i64,
     /// For people.
     note: Option<String>,
+    /// The engine has said so.
+    known: bool,
 }
 
 impl Running {
@@ -371,7 +376,9 @@ impl Running {
         let (signals, wanted) = mpsc::unbounded_channel();
         tasks.spawn(async move {
             let ended = end(&container, &program, stdout, stderr, wanted).await;
-            running.fetch_sub(1, Ordering::AcqRel);
+            if ended.known {
+                running.fetch_sub(1, Ordering::AcqRel);
+            }
             told.send_replace(Some(ended));
             // nothing runs in it any more, and whoever waits for the program does not wait for the engine's tidying up; what can't be removed is swept
             container.remove().await.is_ok()
@@ -401,7 +408,7 @@ impl Running {
             Ok(ended) => ended.clone(),
             Err(_) => None,
         };
-        let Some(Ended { code, note }) = ended else { return (ExitStatus::Signal(libc::SIGKILL), None) };
+        let Some(Ended { code, note, .. }) = ended else { return (ExitStatus::Signal(libc::SIGKILL), None) };
         let code = i32::try_from(code).unwrap_or(i32::MAX);
         // an engine tells of signals as shells do; whether it was one is known here only for those that were sent from here
         let status = match code {
@@ -440,13 +447,14 @@ async fn end(
     };
     match (ended, poured) {
         (Ok(docker::Ended { code, out_of_memory: true }), _) => {
-            Ended { code, note: Some("its container had not enough memory: raise `memory` of the `commands` grant".to_owned()) }
+            let note = Some("its container had not enough memory: raise `memory` of the `commands` grant".to_owned());
+            Ended { code, note, known: true }
         }
         (Ok(docker::Ended { code, .. }), _) if never_ran.load(Ordering::Relaxed) => {
-            Ended { code, note: Some(format!("the image has no program `{program}` that could be started")) }
+            Ended { code, note: Some(format!("the image has no program `{program}` that could be started")), known: true }
         }
-        (Ok(docker::Ended { code, .. }), poured) => Ended { code, note: poured.err() },
-        (Err(error), _) => Ended { code: 128 + i64::from(libc::SIGKILL), note: Some(error.to_string()) },
+        (Ok(docker::Ended { code, .. }), poured) => Ended { code, note: poured.err(), known: true },
+        (Err(error), _) => Ended { code: 128 + i64::from(libc::SIGKILL), note: Some(error.to_string()), known: false },
     }
 }
 

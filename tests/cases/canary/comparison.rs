@@ -1,0 +1,86 @@
+//! A canary beside Pods of the old version that were started at the same time, by the ranks of what was measured of both.
+
+use std::time::Duration;
+
+use end_to_end::{Project, Visitors, cluster, prometheus};
+
+use super::{EXEC, spec, state};
+use crate::RUNNER;
+
+fn pipeline(namespace: &str, prometheus: &str, image: &str) -> String {
+    let of = format!("{{namespace=\"{namespace}\",pod=~\"{{{{pods}}}}\",path=\"/products\"}}[10s]");
+    format!(
+        r#"format = 1
+name = "deliver"
+
+[stage.canary]
+uses = "canary"
+timeout = "4m"
+[stage.canary.with]
+deployment = "api-stable"
+canary = "api-canary"
+baseline = "api-baseline"
+container = "api"
+image = "runner-test/service:{image}"
+steps = [{{ set-weight = 25 }}, "analyse", "promote"]
+prometheus = "{prometheus}"
+deadline = "60s"
+[[stage.canary.with.metrics]]
+name = "mean"
+query = 'sum(rate(http_request_duration_seconds_sum{of})) / sum(rate(http_request_duration_seconds_count{of}))'
+observations = 'sum(increase(http_request_duration_seconds_count{of}))'
+minimum = 10
+interval = "1s"
+count = 8
+inconclusive = 60
+compare = {{ with = "baseline", mann-whitney = {{ worse = "increase", ratio = 3.0 }} }}
+[stage.canary.grants]
+http = [{{ url = "{prometheus}/api/v1/**", private = true }}]
+[stage.canary.grants.kubernetes]
+namespace = "{namespace}"
+rules = [
+  {{ resources = ["deployments"], names = ["api-stable", "api-canary", "api-baseline"], verbs = ["get", "watch", "patch"], fields = {{ "spec.replicas" = {{ max = 4 }}, "spec.template.spec.containers[name=api].image" = {{ like = "runner-test/service:*" }} }} }},
+  {{ resources = ["pods"], verbs = ["get", "list", "watch"] }},
+  {{ resources = ["pods/log", "events"], verbs = ["get", "list"] }},
+]
+"#
+    )
+}
+
+#[test]
+fn a_canary_is_compared_with_a_baseline_that_began_with_it() {
+    let test = "a_canary_is_compared_with_a_baseline_that_began_with_it";
+    let (Some(cluster), Some(prometheus)) = (cluster(test), prometheus(test)) else { return };
+    let each = |image: &str, code: i32| {
+        let namespace = cluster.namespace("compared");
+        namespace.serve("api", "canary", "1", 0);
+        namespace.serve("api", "baseline", "2", 0);
+        namespace.serve("api", "stable", "1", 4);
+        let (before, baseline) = (state(&namespace), spec(&namespace, "api-baseline"));
+        // as many as a Pod can bear that needs 1.5 s for each
+        let visitors = Visitors::each(Duration::from_millis(50), &namespace, "api", "/products");
+        let project =
+            Project::with_pipeline(RUNNER, &pipeline(namespace.name(), &prometheus, image)).env("KUBECONFIG", cluster.kubeconfig());
+        let running = project.start(&EXEC);
+        running.wait_until("✓ set-weight 25%");
+        let beside = spec(&namespace, "api-baseline");
+        assert_eq!(
+            (&beside["replicas"], &beside["template"]["spec"]["containers"][0]["image"]),
+            (&1.into(), &"runner-test/service:1".into())
+        );
+        let finished = running.finish().expect(code);
+        visitors.done();
+        assert_eq!(spec(&namespace, "api-baseline"), baseline, "{image}: {}", finished.stdout);
+        assert_eq!(state(&namespace) == before, code == 1, "{image}: {}", finished.stdout);
+        finished.stdout
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| each("2", 0));
+        let slow = each("slow", 1);
+        for words in
+            ["mean: ", "measurements are worse than those it is compared with: shifted by ", "effect size 1.00", "during `analyse`"]
+        {
+            assert!(slow.contains(words), "nothing says {words:?}: {slow}");
+        }
+    });
+}

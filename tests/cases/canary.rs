@@ -60,8 +60,11 @@ fn written(cluster: &Cluster, namespace: &Namespace<'_>) -> Option<Vec<String>> 
     Some(writes.map(line).collect())
 }
 
-fn pipeline(namespace: &str, prometheus: &str, image: &str) -> String {
-    format!(
+/// A delivery of this version by `api-stable` and `api-canary`. `with`: the rest of its settings. `source`: what of the web it is granted. `rules`: those of its
+/// Kubernetes grant but for the Pods.
+fn delivery(cluster: &Cluster, namespace: &Namespace<'_>, image: &str, with: &str, source: &str, rules: &str) -> Project {
+    let name = namespace.name();
+    let pipeline = format!(
         r#"format = 1
 name = "deliver"
 
@@ -73,13 +76,40 @@ deployment = "api-stable"
 canary = "api-canary"
 container = "api"
 image = "runner-test/service:{image}"
-steps = [{{ set-weight = 10 }}, {{ pause = "12s" }}, {{ set-weight = 50 }}, {{ pause = "8s" }}, "promote"]
+{with}
+[stage.canary.grants]
+http = [{{ url = "{source}", private = true }}]
+[stage.canary.grants.kubernetes]
+namespace = "{name}"
+rules = [
+{rules}
+  {{ resources = ["pods"], verbs = ["get", "list", "watch"] }},
+]
+"#
+    );
+    Project::with_pipeline(RUNNER, &pipeline).env("KUBECONFIG", cluster.kubeconfig())
+}
+
+/// The rule for Deployments, each of which may have so many Pods.
+fn deployments(names: &[&str], most: u32) -> String {
+    format!(
+        r#"  {{ resources = ["deployments"], names = {names:?}, verbs = ["get", "watch", "patch"], fields = {{ "spec.replicas" = {{ max = {most} }}, "spec.template.spec.containers[name=api].image" = {{ like = "runner-test/service:*" }} }} }},"#
+    )
+}
+
+/// Why Pods do not get ready.
+const LOGS: &str = r#"  { resources = ["pods/log", "events"], verbs = ["get", "list"] },"#;
+
+fn project(cluster: &Cluster, namespace: &Namespace<'_>, prometheus: &str, image: &str) -> Project {
+    let name = namespace.name();
+    let with = format!(
+        r#"steps = [{{ set-weight = 10 }}, {{ pause = "12s" }}, {{ set-weight = 50 }}, {{ pause = "8s" }}, "promote"]
 prometheus = "{prometheus}"
 deadline = "40s"
 [[stage.canary.with.metrics]]
 name = "error-rate"
-query = 'sum(rate(http_requests_total{{namespace="{namespace}",pod=~"{{{{pods}}}}",path="/products",code="500"}}[10s]) or vector(0)) / sum(rate(http_requests_total{{namespace="{namespace}",pod=~"{{{{pods}}}}",path="/products"}}[10s]))'
-observations = 'sum(increase(http_requests_total{{namespace="{namespace}",pod=~"{{{{pods}}}}",path="/products"}}[10s]))'
+query = 'sum(rate(http_requests_total{{namespace="{name}",pod=~"{{{{pods}}}}",path="/products",code="500"}}[10s]) or vector(0)) / sum(rate(http_requests_total{{namespace="{name}",pod=~"{{{{pods}}}}",path="/products"}}[10s]))'
+observations = 'sum(increase(http_requests_total{{namespace="{name}",pod=~"{{{{pods}}}}",path="/products"}}[10s]))'
 minimum = 20
 success = "result <= 0.01"
 interval = "1s"
@@ -87,28 +117,16 @@ initial-delay = "8s"
 inconclusive = 30
 [[stage.canary.with.metrics]]
 name = "p95"
-query = 'histogram_quantile(0.95, sum by (le) (rate(http_request_duration_seconds_bucket{{namespace="{namespace}",pod=~"{{{{pods}}}}",path="/products"}}[10s])))'
+query = 'histogram_quantile(0.95, sum by (le) (rate(http_request_duration_seconds_bucket{{namespace="{name}",pod=~"{{{{pods}}}}",path="/products"}}[10s])))'
 success = "result <= 1.0"
 interval = "1s"
 initial-delay = "8s"
 inconclusive = 30
 [stage.canary.with.signals]
-crashes = 1
-[stage.canary.grants]
-http = [{{ url = "{prometheus}/api/v1/**", private = true }}]
-[stage.canary.grants.kubernetes]
-namespace = "{namespace}"
-rules = [
-  {{ resources = ["deployments"], names = ["api-stable", "api-canary"], verbs = ["get", "watch", "patch"], fields = {{ "spec.replicas" = {{ max = 5 }}, "spec.template.spec.containers[name=api].image" = {{ like = "runner-test/service:*" }} }} }},
-  {{ resources = ["pods"], verbs = ["get", "list", "watch"] }},
-  {{ resources = ["pods/log", "events"], verbs = ["get", "list"] }},
-]
-"#
-    )
-}
-
-fn project(cluster: &Cluster, namespace: &Namespace<'_>, prometheus: &str, image: &str) -> Project {
-    Project::with_pipeline(RUNNER, &pipeline(namespace.name(), prometheus, image)).env("KUBECONFIG", cluster.kubeconfig())
+crashes = 1"#
+    );
+    let rules = format!("{}\n{LOGS}", deployments(&["api-stable", "api-canary"], 5));
+    delivery(cluster, namespace, image, &with, &format!("{prometheus}/api/v1/**"), &rules)
 }
 
 const EXEC: [&str; 4] = ["exec", "--format", "plain", "--verbose"];

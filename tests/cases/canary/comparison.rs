@@ -2,26 +2,14 @@
 
 use std::time::Duration;
 
-use end_to_end::{Project, Visitors, cluster, prometheus};
+use end_to_end::{Cluster, Namespace, Project, Visitors, cluster, prometheus};
 
-use super::{EXEC, spec, state};
-use crate::RUNNER;
+use super::{EXEC, LOGS, delivery, deployments, spec, state};
 
-fn pipeline(namespace: &str, prometheus: &str, image: &str) -> String {
-    let of = format!("{{namespace=\"{namespace}\",pod=~\"{{{{pods}}}}\",path=\"/products\"}}[10s]");
-    format!(
-        r#"format = 1
-name = "deliver"
-
-[stage.canary]
-uses = "canary"
-timeout = "4m"
-[stage.canary.with]
-deployment = "api-stable"
-canary = "api-canary"
-baseline = "api-baseline"
-container = "api"
-image = "runner-test/service:{image}"
+fn project(cluster: &Cluster, namespace: &Namespace<'_>, prometheus: &str, image: &str) -> Project {
+    let of = format!("{{namespace=\"{}\",pod=~\"{{{{pods}}}}\",path=\"/products\"}}[10s]", namespace.name());
+    let with = format!(
+        r#"baseline = "api-baseline"
 steps = [{{ set-weight = 25 }}, "analyse", "promote"]
 prometheus = "{prometheus}"
 deadline = "60s"
@@ -33,18 +21,10 @@ minimum = 10
 interval = "1s"
 count = 8
 inconclusive = 60
-compare = {{ with = "baseline", mann-whitney = {{ worse = "increase", ratio = 3.0 }} }}
-[stage.canary.grants]
-http = [{{ url = "{prometheus}/api/v1/**", private = true }}]
-[stage.canary.grants.kubernetes]
-namespace = "{namespace}"
-rules = [
-  {{ resources = ["deployments"], names = ["api-stable", "api-canary", "api-baseline"], verbs = ["get", "watch", "patch"], fields = {{ "spec.replicas" = {{ max = 4 }}, "spec.template.spec.containers[name=api].image" = {{ like = "runner-test/service:*" }} }} }},
-  {{ resources = ["pods"], verbs = ["get", "list", "watch"] }},
-  {{ resources = ["pods/log", "events"], verbs = ["get", "list"] }},
-]
-"#
-    )
+compare = {{ with = "baseline", mann-whitney = {{ worse = "increase", ratio = 3.0 }} }}"#
+    );
+    let rules = format!("{}\n{LOGS}", deployments(&["api-stable", "api-canary", "api-baseline"], 4));
+    delivery(cluster, namespace, image, &with, &format!("{prometheus}/api/v1/**"), &rules)
 }
 
 #[test]
@@ -59,8 +39,7 @@ fn a_canary_is_compared_with_a_baseline_that_began_with_it() {
         let (before, baseline) = (state(&namespace), spec(&namespace, "api-baseline"));
         // as many as a Pod can bear that needs 1.5 s for each
         let visitors = Visitors::each(Duration::from_millis(50), &namespace, "api", "/products");
-        let project =
-            Project::with_pipeline(RUNNER, &pipeline(namespace.name(), &prometheus, image)).env("KUBECONFIG", cluster.kubeconfig());
+        let project = project(&cluster, &namespace, &prometheus, image);
         let running = project.start(&EXEC);
         running.wait_until("✓ set-weight 25%");
         let beside = spec(&namespace, "api-baseline");

@@ -6,8 +6,7 @@
 use end_to_end::{Cluster, Namespace, Project, Running, Visitors, cluster};
 
 use super::source::{Says, Source};
-use super::{slow, spec, state, written};
-use crate::RUNNER;
+use super::{LOGS, delivery, deployments, slow, spec, state, written};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -35,38 +34,18 @@ impl<'c> Shop<'c> {
     fn open(cluster: &'c Cluster, on_cancel: &str) -> Shop<'c> {
         let namespace = cluster.namespace("phases");
         let source = Source::start();
-        let (name, url) = (namespace.name(), source.url());
-        let pipeline = format!(
-            r#"format = 1
-name = "deliver"
-
-[stage.canary]
-uses = "canary"
-timeout = "4m"
-[stage.canary.with]
-deployment = "api-stable"
-canary = "api-canary"
-container = "api"
-image = "runner-test/service:2"
-steps = [{{ set-weight = 50 }}, {{ pause = "1s" }}, "analyse", {{ pause = "approved" }}, "promote"]
+        let url = source.url();
+        let with = format!(
+            r#"steps = [{{ set-weight = 50 }}, {{ pause = "1s" }}, "analyse", {{ pause = "approved" }}, "promote"]
 deadline = "2m"
 on-cancel = "{on_cancel}"
 metrics = [
   {{ name = "always", url = "{url}/always", value = "/value", success = "result <= 0.01", interval = "1s", inconclusive = 1000, timeout = "1m" }},
   {{ name = "enough", url = "{url}/enough", value = "/value", success = "result <= 0.01", interval = "1s", inconclusive = 1000, count = 2 }},
-]
-[stage.canary.grants]
-http = [{{ url = "{url}/**", private = true }}]
-[stage.canary.grants.kubernetes]
-namespace = "{name}"
-rules = [
-  {{ resources = ["deployments"], names = ["api-stable", "api-canary"], verbs = ["get", "watch", "patch"], fields = {{ "spec.replicas" = {{ max = 3 }}, "spec.template.spec.containers[name=api].image" = {{ like = "runner-test/service:*" }} }} }},
-  {{ resources = ["pods"], verbs = ["get", "list", "watch"] }},
-  {{ resources = ["pods/log", "events"], verbs = ["get", "list"] }},
-]
-"#
+]"#
         );
-        let project = Project::with_pipeline(RUNNER, &pipeline).env("KUBECONFIG", cluster.kubeconfig());
+        let rules = format!("{}\n{LOGS}", deployments(&["api-stable", "api-canary"], 3));
+        let project = delivery(cluster, &namespace, "2", &with, &format!("{url}/**"), &rules);
         let shop = Shop { namespace, source, project };
         shop.reset();
         shop

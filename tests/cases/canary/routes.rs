@@ -7,8 +7,7 @@ use end_to_end::{Cluster, Finished, Namespace, Project, Running, cluster};
 use serde_json::Value;
 
 use super::source::{Says, Source};
-use super::{INTERVAL, moments, slow, spec, state, written};
-use crate::RUNNER;
+use super::{INTERVAL, delivery, deployments, moments, slow, spec, state, written};
 
 /// One for those who ask for it by a header, and one for everybody.
 const VIRTUAL_SERVICE: &str = "apiVersion: networking.istio.io/v1
@@ -88,34 +87,14 @@ impl<'c> Shop<'c> {
         namespace.serve("api", "stable", "1", 2);
         namespace.apply(kind.manifest);
         let source = Source::start();
-        let (name, url, interval, Kind { traffic, rule, .. }) = (namespace.name(), source.url(), INTERVAL.as_secs(), kind);
-        let pipeline = format!(
-            r#"format = 1
-name = "deliver"
-
-[stage.canary]
-uses = "canary"
-timeout = "4m"
-[stage.canary.with]
-deployment = "api-stable"
-canary = "api-canary"
-container = "api"
-image = "runner-test/service:2"
-traffic = {traffic}
+        let (url, interval, Kind { traffic, rule, .. }) = (source.url(), INTERVAL.as_secs(), kind);
+        let with = format!(
+            r#"traffic = {traffic}
 steps = [{{ set-weight = 10 }}, {{ pause = "approved" }}, {{ set-weight = 50 }}, {{ pause = "approved" }}, {{ set-weight = 100 }}, {{ pause = "approved" }}, "promote"]
-metrics = [{{ name = "always", url = "{url}/always", value = "/value", success = "result <= 0.01", interval = "{interval}s" }}]
-[stage.canary.grants]
-http = [{{ url = "{url}/**", private = true }}]
-[stage.canary.grants.kubernetes]
-namespace = "{name}"
-rules = [
-  {{ {rule} }},
-  {{ resources = ["deployments"], names = ["api-stable", "api-canary"], verbs = ["get", "watch", "patch"], fields = {{ "spec.replicas" = {{ max = 2 }}, "spec.template.spec.containers[name=api].image" = {{ like = "runner-test/service:*" }} }} }},
-  {{ resources = ["pods"], verbs = ["get", "list", "watch"] }},
-]
-"#
+metrics = [{{ name = "always", url = "{url}/always", value = "/value", success = "result <= 0.01", interval = "{interval}s" }}]"#
         );
-        let project = Project::with_pipeline(RUNNER, &pipeline).env("KUBECONFIG", cluster.kubeconfig());
+        let rules = format!("  {{ {rule} }},\n{}", deployments(&["api-stable", "api-canary"], 2));
+        let project = delivery(cluster, &namespace, "2", &with, &format!("{url}/**"), &rules);
         Shop { cluster, kind, namespace, source, project }
     }
 
